@@ -1,0 +1,1 @@
+"""The commands of `t5cr`, by what they are about."""

@@ -1,0 +1,183 @@
+"""`t5cr data`, `t5cr tasks` and `t5cr probes`."""
+
+import pathlib
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from t5cr import errors, progress, quiet
+from t5cr.commands import options
+
+data_app = typer.Typer(help="Raw files to data sets.", no_args_is_help=True)
+tasks_app = typer.Typer(help="Tasks and mixtures.", no_args_is_help=True)
+probes_app = typer.Typer(help="Probe studies.", no_args_is_help=True)
+
+
+def _print(*what: Any) -> None:
+  """Prints something that rich can show."""
+  from rich import console
+
+  console.Console(soft_wrap=not sys.stdout.isatty()).print(*what)
+
+
+@data_app.command("sample")
+def data_sample(
+  raw: options.Raw,
+  seed: Annotated[int, typer.Option(help="Of the invented world.")] = 0,
+) -> None:
+  """Write the raw files of a small invented movie world."""
+  quiet.import_tensorflow()
+  from t5cr_tasks import sample
+
+  for name, count in sample.write_corpus(raw, seed=seed).items():
+    typer.echo(f"{name}: {count}")
+  typer.echo(f"Build its data sets with `t5cr data build --raw {raw}`.")
+
+
+@data_app.command("build")
+def data_build(
+  raw: options.Raw,
+  tfds_data_dir: options.DataDir,
+  max_bad_lines: options.MaxBadLines = 0,
+  only: Annotated[
+    list[str] | None,
+    typer.Option(help="Only this data set; repeat for several."),
+  ] = None,
+  merge_turns: Annotated[
+    bool,
+    typer.Option(
+      "--merge_turns/--nomerge_turns",
+      help="Join consecutive messages of one speaker.",
+    ),
+  ] = True,
+  recommended_from: Annotated[
+    str, typer.Option("--recommended_from", help="messages or questions.")
+  ] = "messages",
+  rating_above: Annotated[float, typer.Option("--rating_above")] = 4.0,
+  run_length: Annotated[int, typer.Option("--run_length")] = 10,
+  relevance_above: Annotated[float, typer.Option("--relevance_above")] = 0.8,
+) -> None:
+  """Build the TFDS data sets whose raw files are there."""
+  quiet.import_tensorflow()
+  from t5cr_tasks.datasets import build
+
+  if recommended_from not in ("messages", "questions"):
+    raise errors.UsageError(
+      f"--recommended_from {recommended_from!r} must be 'messages' or "
+      "'questions'."
+    )
+  options = build.BuildOptions(
+    merge_turns=merge_turns,
+    recommended_from=recommended_from,
+    rating_above=rating_above,
+    run_length=run_length,
+    relevance_above=relevance_above,
+  )
+  with progress.Reporter() as reporter:
+    results = build.build(
+      raw,
+      tfds_data_dir,
+      options=options,
+      max_bad_lines=max_bad_lines,
+      only=only,
+      progress=reporter,
+    )
+  _print(build.summary(results))
+
+
+@data_app.command("vocabulary")
+def data_vocabulary(
+  tfds_data_dir: options.DataDir,
+  out: Annotated[pathlib.Path, typer.Option(help="The model file to write.")],
+  size: Annotated[int, typer.Option(help="Pieces wanted.")] = 32000,
+  seed: Annotated[int, typer.Option(help="Of the text that is drawn.")] = 0,
+) -> None:
+  """Train a SentencePiece vocabulary on the text of the tasks."""
+  quiet.import_tensorflow()
+  from t5cr_tasks import vocabulary
+
+  with progress.Reporter() as reporter:
+    ids = vocabulary.train(tfds_data_dir, out, size, seed, progress=reporter)
+  typer.echo(f"{out}: {ids:,} ids. Use it with T5CR_VOCABULARY={out}")
+
+
+@tasks_app.command("list")
+def tasks_list() -> None:
+  """List the tasks and mixtures."""
+  quiet.import_tensorflow()
+  import t5cr_tasks.show
+
+  _print(t5cr_tasks.show.overview())
+
+
+@tasks_app.command("show")
+def tasks_show(
+  name: str,
+  split: Annotated[str | None, typer.Option()] = None,
+  num_examples: Annotated[int, typer.Option("--num_examples")] = 3,
+  tfds_data_dir: options.SomeDataDir = None,
+) -> None:
+  """Show real examples of a task: text, tokens, lengths, truncation."""
+  quiet.import_tensorflow()
+  import t5cr_tasks.show
+
+  _use_data_dir(tfds_data_dir)
+  _print(t5cr_tasks.show.describe(name, split, num_examples))
+
+
+def _use_data_dir(tfds_data_dir: pathlib.Path | None) -> None:
+  """Makes tasks read from a data directory."""
+  if tfds_data_dir is None:
+    return
+  import seqio
+
+  if not tfds_data_dir.is_dir():
+    raise errors.UsageError(
+      f"--tfds_data_dir {tfds_data_dir} is no folder. Build the data sets "
+      "there with `t5cr data build`."
+    )
+  seqio.set_tfds_data_dir_override(str(tfds_data_dir))
+
+
+@probes_app.command("build")
+def probes_build(
+  tfds_data_dir: options.DataDir,
+  min_count: Annotated[
+    int,
+    typer.Option("--min_count", help="Probe movies in more runs than this."),
+  ] = 30,
+  related: Annotated[int, typer.Option(help="Related movies of each.")] = 10,
+  popular_share: Annotated[
+    float, typer.Option("--popular_share", help="That negatives are from.")
+  ] = 0.1,
+  template: Annotated[str, typer.Option(help="The phrasing.")] = "paper",
+  max_probes: Annotated[
+    int | None, typer.Option("--max_probes", help="Of each kind.")
+  ] = None,
+  seed: Annotated[int, typer.Option(help="Of the negatives.")] = 0,
+) -> None:
+  """Build the probe sets from the data sets in a data directory."""
+  quiet.import_tensorflow()
+  from t5cr_tasks.datasets import build as datasets
+  from t5cr_tasks.probes import build
+
+  with progress.Reporter() as reporter:
+    results = build.build(
+      tfds_data_dir,
+      min_count=min_count,
+      related=related,
+      popular_share=popular_share,
+      template=template,
+      max_probes=max_probes,
+      seed=seed,
+      progress=reporter,
+    )
+  _print(datasets.summary(results))
+  for name, entry in results.items():
+    leak = entry["leak"]
+    if leak:
+      typer.echo(
+        f"{name}: training dialogues name {leak['named']:,} of "
+        f"{leak['pairs']:,} pairs ({leak['share']:.1%})."
+      )

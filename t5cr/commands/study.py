@@ -1,0 +1,108 @@
+"""`t5cr reproduce`, `t5cr report` and `t5cr doctor`."""
+
+import pathlib
+import signal
+from typing import Annotated
+
+import typer
+
+from t5cr import errors, progress, quiet
+from t5cr.commands import options
+
+
+def reproduce(
+  out: Annotated[pathlib.Path, typer.Option(help="The study's folder.")],
+  corpus: Annotated[
+    str, typer.Option(help="'sample', or a folder of raw files.")
+  ] = "sample",
+  preset: Annotated[
+    str | None,
+    typer.Option(help="sample, small or paper; chosen by the corpus."),
+  ] = None,
+  rows: Annotated[
+    str | None,
+    typer.Option(help="Rows of Table 3, comma-separated; all by default."),
+  ] = None,
+  quick: Annotated[
+    bool, typer.Option("--quick", help="Only the rows redial and all.")
+  ] = False,
+  jobs: Annotated[
+    int | None, typer.Option(help="Rows at a time; chosen by the machine.")
+  ] = None,
+  seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+  steps: Annotated[
+    int | None, typer.Option(help="Finetuning steps; the preset's.")
+  ] = None,
+  max_bad_lines: options.MaxBadLines = 0,
+) -> None:
+  """Run the whole study: raw files in, the paper's tables out.
+
+  Run the same command again to go on where it stopped.
+  """
+  from t5cr.study import reproduce as study
+  from t5cr.study import settings, variants
+
+  if quick and rows:
+    raise errors.UsageError("--quick and --rows exclude each other: drop one.")
+  if jobs is not None and jobs < 1:
+    raise errors.UsageError(f"--jobs {jobs} is not above 0.")
+  chosen = tuple(variants.QUICK_ROWS if quick else variants.ROWS)
+  if rows:
+    chosen = tuple(name.strip() for name in rows.split(","))
+  is_sample = corpus == settings.SAMPLE
+  # Ends as Ctrl-C does: the rows that run are ended too.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  with progress.Reporter() as reporter:
+    study.reproduce(
+      settings.Settings(
+        corpus=corpus,
+        out=out,
+        preset=preset or ("sample" if is_sample else "small"),
+        rows=chosen,
+        seed=seed,
+        steps=steps,
+        max_bad_lines=max_bad_lines,
+      ),
+      jobs=jobs,
+      reporter=reporter,
+    )
+
+
+def report(
+  path: Annotated[
+    pathlib.Path, typer.Argument(help="A study's folder, or a run folder.")
+  ],
+  check: Annotated[
+    bool,
+    typer.Option("--check", help="Check the claims; exit 1 if one fails."),
+  ] = False,
+) -> None:
+  """Write the report of a study or of a run: Markdown, HTML, JSON, plots."""
+  quiet.import_tensorflow()
+  from t5cr.study import claims
+  from t5cr.study import report as reports
+
+  with progress.Reporter() as reporter:
+    written = reports.write(path, progress=reporter)
+  typer.echo(f"The report is in {path / 'report'}.")
+  if check:
+    checked = claims.check(written)
+    for claim in checked:
+      mark = {True: "met", False: "NOT met", None: "-"}[claim.met]
+      typer.echo(f"{mark:7}  {claim.text}: {claim.detail}")
+    if not all(claim.met for claim in checked):
+      raise typer.Exit(1)
+
+
+def doctor(tfds_data_dir: options.SomeDataDir = None) -> None:
+  """Print versions, devices, vocabulary and what is in the data directory."""
+  quiet.import_tensorflow()
+  from t5cr import doctor as checks
+
+  healthy = True
+  for check in checks.checks(tfds_data_dir):
+    mark = "ok " if check.ok else "!! "
+    typer.echo(f"{mark}{check.name}: {check.detail}")
+    healthy = healthy and check.ok
+  if not healthy:
+    raise typer.Exit(1)

@@ -1,0 +1,48 @@
+"""The shape of a T5."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+  """Hyper-parameters of a T5, named as in t5x.
+
+  Attributes:
+    vocab_size: rows of the embedding, padding to a multiple of 128 included.
+    emb_dim: width of the residual stream.
+    num_heads: attention heads of each layer.
+    num_encoder_layers: encoder blocks.
+    num_decoder_layers: decoder blocks.
+    head_dim: width of one head.
+    mlp_dim: width of the hidden layer of an MLP.
+    mlp_activations: `('relu',)` is T5 1.0, `('gelu', 'linear')` (gated) T5 1.1.
+    dropout_rate: applied to embeddings, residual branches, attention weights.
+    logits_via_embedding: share the embedding with the output layer (T5 1.0).
+    dtype: of activations; parameters, norms and softmax stay float32.
+    relative_attention_num_buckets: buckets of the relative position bias.
+    relative_attention_max_distance: distances beyond share the last bucket.
+  """
+
+  vocab_size: int
+  emb_dim: int
+  num_heads: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  head_dim: int
+  mlp_dim: int
+  mlp_activations: tuple[str, ...] = ("relu",)
+  dropout_rate: float = 0.1
+  logits_via_embedding: bool = True
+  dtype: str = "float32"
+  relative_attention_num_buckets: int = 32
+  relative_attention_max_distance: int = 128
+
+  def __post_init__(self):
+    # gin and JSON hand over lists; a hashable config can be a static argument.
+    object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
+    unknown = set(self.mlp_activations) - {"relu", "gelu", "silu", "linear"}
+    if unknown:
+      raise ValueError(
+        f"mlp_activations: unknown {sorted(unknown)}; "
+        "known are relu, gelu, silu and linear."
+      )

@@ -1,0 +1,342 @@
+"""Evaluation and inference: tasks in, the files of seqio and t5x out.
+
+`seqio.Evaluator` reads the examples and computes the metrics; the engine
+decodes and scores them in length buckets, each example once.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from t5cr import errors
+from t5cr.engine import decode, score
+from t5cr.engine.config import T5Config
+from t5cr.progress import Progress
+
+EOS_ID = 1
+MODES = ("predict", "score")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+  """How tasks are evaluated.
+
+  Attributes:
+    task_feature_lengths: longer text is truncated.
+    split: of the tasks.
+    batch_size: examples decoded or scored at once.
+    max_decode_length: most tokens generated; None is the targets' length.
+    num_examples: only the first so many of each task; None for all.
+    use_cached: read what seqio's caching wrote.
+    seed: of sampling preprocessors, if a task has any.
+  """
+
+  task_feature_lengths: Mapping[str, int]
+  split: str = "validation"
+  batch_size: int = 128
+  max_decode_length: int | None = None
+  num_examples: int | None = None
+  use_cached: bool = False
+  seed: int = 42
+
+  @property
+  def decode_length(self) -> int:
+    """Most tokens that are generated."""
+    return self.max_decode_length or self.task_feature_lengths["targets"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """Parameters ready to run.
+
+  Attributes:
+    params: the parameter tree.
+    config: its shape.
+    mesh: where it lies.
+  """
+
+  params: Any
+  config: T5Config
+  mesh: jax.sharding.Mesh | None = None
+
+
+def _named(progress: Progress | None, name: str) -> Progress | None:
+  """Progress under a name of its own for each task."""
+  if progress is None:
+    return None
+  return lambda stage, done, total, unit: progress(name, done, total, unit)
+
+
+def predict_tokens(
+  model: Model,
+  inputs: Sequence[Sequence[int]],
+  config: EvalConfig,
+  progress: Progress | None = None,
+) -> np.ndarray:
+  """Decodes inputs greedily.
+
+  Args:
+    model: what decodes.
+    inputs: token ids without padding.
+    config: batch size and most tokens generated.
+    progress: called as examples are done.
+
+  Returns:
+    int32 [examples, decode length]: ids, the end of sequence, then zeros.
+    (seqio turns predictions into one array, so all have one length.)
+  """
+  decoded = decode.decode_examples(
+    model.params,
+    model.config,
+    inputs,
+    config.decode_length,
+    config.batch_size,
+    progress=progress,
+    mesh=model.mesh,
+  )
+  padded = np.zeros((len(inputs), config.decode_length), np.int32)
+  for row, tokens in zip(padded, decoded, strict=True):
+    tokens = list(tokens)[: config.decode_length]
+    row[: len(tokens)] = tokens
+    if len(tokens) < config.decode_length and EOS_ID not in tokens:
+      row[len(tokens)] = EOS_ID
+  return padded
+
+
+def score_targets(
+  model: Model,
+  inputs: Sequence[Sequence[int]],
+  targets: Sequence[Sequence[int]],
+  config: EvalConfig,
+  progress: Progress | None = None,
+) -> np.ndarray:
+  """Scores given targets.
+
+  Args:
+    model: what scores.
+    inputs: token ids without padding.
+    targets: token ids without padding, one list for each input.
+    config: batch size.
+    progress: called as examples are done.
+
+  Returns:
+    float [examples]: summed log-probability of each target, in nats.
+  """
+  return np.asarray(
+    score.score_examples(
+      model.params,
+      model.config,
+      inputs,
+      targets,
+      config.batch_size,
+      progress=progress,
+      mesh=model.mesh,
+    )
+  )
+
+
+def _model_functions(
+  model: Model, config: EvalConfig, progress: Progress | None
+) -> dict[str, Callable]:
+  """What `seqio.Evaluator` calls with its enumerated data sets."""
+  from t5cr.engine import feed
+
+  def predict_fn(dataset):
+    found = feed.examples(dataset)
+    tokens = predict_tokens(model, found.inputs, config, progress)
+    return list(zip(found.indices, tokens, strict=True))
+
+  def score_fn(dataset):
+    found = feed.examples(dataset)
+    scores = score_targets(model, found.inputs, found.targets, config, progress)
+    return list(zip(found.indices, scores.tolist(), strict=True))
+
+  return {"predict_fn": predict_fn, "score_fn": score_fn}
+
+
+def evaluated(
+  task_name: str, step: int, output_dir: str | os.PathLike
+) -> dict[str, Any] | None:
+  """The metrics that a folder holds for a task at a step, None if it has none.
+
+  The predictions are written before them, so they are there too.
+  """
+  path = epath.Path(output_dir) / f"{task_name}-metrics.jsonl"
+  if not path.exists():
+    return None
+  for line in path.read_text().splitlines():
+    record = json.loads(line)
+    if record.pop("step") == step:
+      return record
+  return None
+
+
+def evaluate(
+  model: Model,
+  task_names: Sequence[str],
+  config: EvalConfig,
+  *,
+  step: int,
+  output_dir: str | os.PathLike | None,
+  progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+  """Evaluates tasks: predicts or scores as their metrics ask, once each.
+
+  Writes `<task>-metrics.jsonl` (a line for each step), `<task>-<step>.jsonl`
+  (input, target, prediction or score) and TensorBoard's `<task>/` into
+  `output_dir`, as seqio and t5x do.
+
+  Args:
+    model: what is evaluated.
+    task_names: registered Tasks with metrics (see `feed.expand`).
+    config: lengths, split, batch size.
+    step: of the model.
+    output_dir: the folder, `MODEL_DIR/inference_eval` for a run; None writes
+      nothing.
+    progress: called as progress(f"evaluate {task}", done, total, "examples").
+
+  Returns:
+    Task name -> metric name -> value.
+  """
+  from t5cr.engine import feed
+
+  if jax.process_index() != 0:
+    output_dir = None
+  results: dict[str, dict[str, Any]] = {}
+  pending = []
+  for name in task_names:
+    evaluator = feed.evaluator(
+      name,
+      output_dir=output_dir,
+      task_feature_lengths=config.task_feature_lengths,
+      split=config.split,
+      num_examples=config.num_examples,
+      use_cached=config.use_cached,
+      seed=config.seed,
+    )
+    functions = _model_functions(
+      model, config, _named(progress, f"evaluate {name}")
+    )
+    # Metrics are computed in a thread while the next task is decoded.
+    metrics, _ = evaluator.evaluate(
+      compute_metrics=True, step=step, **functions
+    )
+    pending.append((evaluator, metrics))
+  for evaluator, metrics in pending:
+    results.update(_result(metrics))
+    evaluator.close()
+  return {name: results[name] for name in task_names}
+
+
+def _result(metrics: Any) -> dict[str, dict[str, Any]]:
+  """Waits for metrics; an error in one is raised as itself."""
+  try:
+    return metrics.result()
+  except ValueError as error:
+    # seqio wraps errors; those of the data name file and remedy themselves.
+    raise error.__cause__ or error from None
+
+
+def infer(
+  model: Model,
+  task_names: Sequence[str],
+  config: EvalConfig,
+  *,
+  mode: str,
+  output_dir: str | os.PathLike,
+  progress: Progress | None = None,
+) -> list[epath.Path]:
+  """Writes what the model says of every example, as `t5x.infer` does.
+
+  Each task has a file `<task>-<mode>.jsonl-00000-of-00001`, one JSON object a
+  line in the order of the data: `inputs` (text and other fields of the
+  example), `targets` (text), and `prediction` (text) or `score` (summed
+  log-probability in nats).
+
+  Args:
+    model: what decodes or scores.
+    task_names: registered Tasks, metrics or not.
+    config: lengths, split, batch size.
+    mode: 'predict' or 'score'.
+    output_dir: the folder; files of the same name are replaced when done.
+    progress: called as progress(f"{mode} {task}", done, total, "examples").
+
+  Returns:
+    The files.
+
+  Raises:
+    UsageError: unknown mode, task or split.
+  """
+  if mode not in MODES:
+    raise errors.UsageError(
+      f"infer.mode: {mode!r} is unknown; known are {', '.join(MODES)}."
+    )
+  folder = epath.Path(output_dir)
+  folder.mkdir(parents=True, exist_ok=True)
+  files = []
+  for name in task_names:
+    lines = _infer_task(
+      model, name, config, mode, _named(progress, f"{mode} {name}")
+    )
+    path = folder / f"{name}-{mode}.jsonl-00000-of-00001"
+    if jax.process_index() == 0:
+      scratch = folder / f".{path.name}.tmp"
+      scratch.write_text("".join(json.dumps(line) + "\n" for line in lines))
+      scratch.replace(path)
+    files.append(path)
+  return files
+
+
+def _infer_task(
+  model: Model,
+  task_name: str,
+  config: EvalConfig,
+  mode: str,
+  progress: Progress | None,
+) -> list[dict[str, Any]]:
+  from t5cr.engine import feed
+
+  fields, tokens = feed.records(
+    task_name,
+    task_feature_lengths=config.task_feature_lengths,
+    split=config.split,
+    num_examples=config.num_examples,
+    use_cached=config.use_cached,
+    seed=config.seed,
+  )
+  lines = [
+    {"inputs": field, "targets": target}
+    for field, target in zip(
+      fields, _target_texts(task_name, fields, tokens.targets), strict=True
+    )
+  ]
+  if mode == "predict":
+    predicted = predict_tokens(model, tokens.inputs, config, progress)
+    key, values = "prediction", feed.detokenize(task_name, predicted.tolist())
+  else:
+    key = "score"
+    values = score_targets(
+      model, tokens.inputs, tokens.targets, config, progress
+    ).tolist()
+  return [
+    {**line, key: value} for line, value in zip(lines, values, strict=True)
+  ]
+
+
+def _target_texts(
+  task_name: str,
+  fields: Sequence[Mapping[str, Any]],
+  targets: Sequence[Sequence[int]],
+) -> list[str]:
+  """Targets as they were before they became tokens, if that is known."""
+  from t5cr.engine import feed
+
+  if all("targets_pretokenized" in field for field in fields):
+    return [field["targets_pretokenized"] for field in fields]
+  return feed.detokenize(task_name, targets)

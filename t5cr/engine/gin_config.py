@@ -1,0 +1,168 @@
+"""gin at the edge: files and bindings in, frozen dataclasses out.
+
+Only `t5cr.engine.main` uses it. Whatever is wrong with the files is a
+UsageError that names the macro or parameter, before anything is computed.
+"""
+
+import contextlib
+import difflib
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gin
+from gin import config as gin_internals
+
+from t5cr import errors
+
+_MACRO = "gin.macro"
+
+
+def gin_root() -> pathlib.Path:
+  """The folder of the gin files that ship with the project."""
+  package = pathlib.Path(__file__).resolve().parents[1]
+  installed = package / "gin"
+  return installed if installed.is_dir() else package.parent / "gin"
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+  """Turns gin's errors into UsageError, without gin's own stack of calls."""
+  try:
+    yield
+  except errors.UsageError as error:
+    raise errors.UsageError(_first_words(error)) from None
+  except TypeError as error:
+    raise errors.UsageError(
+      f"The gin files leave values out: {_first_words(error)}. Start with a "
+      "run file such as t5cr/finetune.gin, which lists what is required."
+    ) from error
+  except OSError as error:
+    raise errors.UsageError(
+      f"{_first_words(error)} Give the path of a gin file, or one relative to "
+      f"--gin_search_paths or to {gin_root()}."
+    ) from error
+  except (ValueError, SyntaxError, ImportError, AttributeError) as error:
+    raise errors.UsageError(f"In the gin files: {error}") from error
+
+
+def _first_words(error: Exception) -> str:
+  """An error's message without what gin appends to it."""
+  text = str(error).split("\n  In call to configurable")[0]
+  return text.split("\nNo values supplied by Gin")[0].strip()
+
+
+def _search_paths(paths: Sequence[str | os.PathLike]) -> None:
+  for path in (*map(str, paths), str(gin_root())):
+    if path not in gin_internals._LOCATION_PREFIXES:
+      gin.add_config_file_search_path(path)
+
+
+def _references() -> Iterator[tuple[str, Any]]:
+  """(where it stands, reference) of every `%…` and `@…` in the bindings."""
+  for (scope, selector), parameters in gin_internals._CONFIG.items():
+    for name, value in parameters.items():
+      short = selector.rpartition(".")[2]
+      where = scope if selector == _MACRO else f"{short}.{name}"
+      for reference in gin_internals.iterate_references({name: value}):
+        yield where, reference
+
+
+def _is_macro(reference: Any) -> bool:
+  return reference.configurable.selector == _MACRO
+
+
+def _is_required(reference: Any) -> bool:
+  if reference.configurable.wrapped is not gin_internals._retrieve_constant:
+    return False
+  return reference.scoped_configurable_fn() is gin.REQUIRED
+
+
+def _macro_name(reference: Any) -> str:
+  return "/".join(reference.scoped_selector.split("/")[:-1])
+
+
+def _macros() -> set[str]:
+  """Macros that have a value, `%gin.REQUIRED` included."""
+  return {
+    scope for scope, selector in gin_internals._CONFIG if selector == _MACRO
+  }
+
+
+def _check_complete() -> None:
+  """Raises UsageError that names every macro without a value, and its uses."""
+  required = {where for where, ref in _references() if _is_required(ref)}
+  defined = _macros()
+  uses: dict[str, list[str]] = {}
+  for where, reference in _references():
+    if _is_macro(reference):
+      name = _macro_name(reference)
+      if name in required or name not in defined:
+        uses.setdefault(name, []).append(where)
+  lacking = {name: uses.get(name, []) for name in sorted(required | set(uses))}
+  if lacking:
+    told = "; ".join(
+      f"{name} (used by {', '.join(dict.fromkeys(where))})" if where else name
+      for name, where in lacking.items()
+    )
+    example = next(iter(lacking))
+    raise errors.UsageError(
+      f"These gin macros have no value: {told}. Set each with a flag such as "
+      f"--gin.{example}=VALUE, or include a gin file that does: the recipes "
+      f"(recipe/*.gin) and rows (recipe/rows/*.gin) in {gin_root()}."
+    )
+
+
+def _check_spelling(before: set[str]) -> None:
+  """Raises UsageError for a macro that only a flag sets and nothing reads."""
+  read = {_macro_name(ref) for _, ref in _references() if _is_macro(ref)}
+  for name in sorted(_macros() - before - read):
+    near = difflib.get_close_matches(name, sorted(before | read), n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise errors.UsageError(
+      f"--gin.{name}: no gin file has or uses a macro {name}.{hint}"
+    )
+
+
+def parse(
+  gin_files: Sequence[str | os.PathLike],
+  gin_bindings: Sequence[str] = (),
+  gin_search_paths: Sequence[str | os.PathLike] = (),
+) -> str:
+  """Reads gin files, then bindings; later values replace earlier ones.
+
+  Args:
+    gin_files: paths, or relative to the search paths or the project's files.
+    gin_bindings: such as `TRAIN_STEPS = 100`.
+    gin_search_paths: folders.
+
+  Returns:
+    The whole configuration as a gin file.
+
+  Raises:
+    UsageError: a file cannot be read, a name is unknown, or a macro has no
+      value.
+  """
+  gin.clear_config()
+  _search_paths(gin_search_paths)
+  with _plain_errors():
+    for path in gin_files:
+      gin.parse_config_file(os.fspath(path))
+    before = _macros()
+    gin.parse_config(list(gin_bindings))
+    _check_spelling(before)
+    _check_complete()
+    gin_internals.find_unknown_references_hook(gin_internals._CONFIG)
+    gin_internals.validate_macros_hook(gin_internals._CONFIG)
+    return gin.config_str()
+
+
+def build(configurable: Callable[..., Any]) -> Any:
+  """Calls a configurable with what was parsed.
+
+  Raises:
+    UsageError: a parameter has no value, or one that cannot be used.
+  """
+  with _plain_errors():
+    return configurable()

@@ -1,0 +1,167 @@
+"""A run folder: what it says of the run in it, and whom it belongs to.
+
+`run.json` records what a run is a function of (`settings`, `data`), the
+versions and machine that made it, and what it cost. A folder that holds
+another run is refused and left as it is.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+import t5cr
+from t5cr import errors
+from t5cr.engine import checkpoints
+
+FILE = "run.json"
+
+_PACKAGES = (
+  "jax",
+  "jaxlib",
+  "optax",
+  "orbax-checkpoint",
+  "seqio",
+  "tensorflow",
+  "tensorflow-datasets",
+  "numpy",
+)
+
+
+def digest(value: Any) -> str:
+  """sha256 of a JSON value, in hexadecimal."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+  """A value as JSON gives it back: tuples become lists."""
+  return json.loads(json.dumps(value))
+
+
+def write(path: epath.Path, text: str) -> None:
+  """Writes a file under a temporary name, then renames it."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  scratch = path.parent / f".{path.name}.tmp"
+  scratch.write_text(text)
+  scratch.replace(path)
+
+
+def read(model_dir: str | os.PathLike) -> dict[str, Any]:
+  """What `run.json` holds; {} if there is none."""
+  path = epath.Path(model_dir) / FILE
+  if not path.exists():
+    return {}
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise errors.UsageError(
+      f"{path} is no JSON ({error}). Choose another MODEL_DIR, or move that "
+      "folder away to start anew."
+    ) from error
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+  if not isinstance(value, Mapping):
+    return {prefix: value}
+  return {
+    name: leaf
+    for key, item in value.items()
+    for name, leaf in _flat(item, f"{prefix}.{key}" if prefix else key).items()
+  }
+
+
+def check_same(
+  model_dir: str | os.PathLike, settings: Mapping[str, Any]
+) -> None:
+  """Refuses a folder with another run in it; changes nothing.
+
+  Args:
+    model_dir: the run folder.
+    settings: all that defines the run's result, but for how far it goes.
+
+  Raises:
+    UsageError: that lists what differs.
+  """
+  known = read(model_dir)
+  if not known:
+    if checkpoints.steps(model_dir):
+      raise errors.UsageError(
+        f"MODEL_DIR {model_dir} holds checkpoints but no {FILE}, so another "
+        "program or version wrote it. Choose a new MODEL_DIR."
+      )
+    return
+  there, here = _flat(known.get("settings", {})), _flat(plain(settings))
+  differing = [
+    f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+    for name in sorted(there.keys() | here.keys())
+    if there.get(name) != here.get(name)
+  ]
+  if differing:
+    raise errors.UsageError(
+      f"MODEL_DIR {model_dir} holds another run: {'; '.join(differing)}. "
+      "Choose a new MODEL_DIR, or use the settings of the run that is there."
+    )
+
+
+def environment() -> dict[str, Any]:
+  """Versions and machine, for whoever compares results."""
+  versions = {"python": platform.python_version(), "t5cr": t5cr.__version__}
+  for package in _PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      versions[package] = importlib.metadata.version(package)
+  devices = jax.devices()
+  return {
+    "versions": versions,
+    "machine": {
+      "system": f"{platform.system()} {platform.machine()}",
+      "cores": os.cpu_count(),
+      "devices": f"{len(devices)} x {devices[0].device_kind}",
+      "processes": jax.process_count(),
+    },
+  }
+
+
+class Record:
+  """Keeps `run.json` up to date while a run goes on."""
+
+  def __init__(self, model_dir: str | os.PathLike, values: Mapping[str, Any]):
+    """Goes on from the record that is there.
+
+    Args:
+      model_dir: the run folder.
+      values: what is known at the start; replaces older values.
+    """
+    self._path = epath.Path(model_dir) / FILE
+    known = read(model_dir)
+    self.values = {
+      **known,
+      **plain(values),
+      "seconds": known.get("seconds", {}),
+      "sessions": known.get("sessions", 0) + 1,
+    }
+    self.update()
+
+  def update(self, **values: Any) -> None:
+    """Adds values and writes the file."""
+    self.values.update(plain(values))
+    if jax.process_index() == 0:
+      write(self._path, json.dumps(self.values, indent=2) + "\n")
+
+  @contextlib.contextmanager
+  def spent(self, on: str) -> Iterator[None]:
+    """Adds the time of a block to `seconds`, also when it is cut short."""
+    started = time.perf_counter()
+    try:
+      yield
+    finally:
+      seconds = self.values["seconds"]
+      so_far = seconds.get(on, 0.0) + time.perf_counter() - started
+      self.update(seconds={**seconds, on: round(so_far, 1)})

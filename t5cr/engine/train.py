@@ -1,0 +1,419 @@
+"""Training: one jitted step and the loop around it.
+
+Batches come from any iterator with seqio's feature names, so nothing here
+needs TensorFlow. A run is a function of its configuration and its data: the
+same seed gives the same parameters, whether or not it was interrupted.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+
+from t5cr import errors
+from t5cr.engine import checkpoints, losses, model, optimizer, partitioning
+from t5cr.engine.checkpoints import TrainState
+from t5cr.engine.config import T5Config
+from t5cr.progress import Progress
+
+SCHEDULES = ("constant", "linear", "cosine", "rsqrt")
+
+# Steps that may be under way while the host prepares the next batch.
+_LOOKAHEAD = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainData:
+  """What a model is trained on.
+
+  Attributes:
+    mixture_or_task_name: a registered seqio Mixture or Task.
+    task_feature_lengths: most tokens of a row, `{"inputs": …, "targets": …}`;
+      longer text is truncated.
+    batch_size: rows of a batch over all processes; a packed row holds several
+      examples.
+    split: of the data sets.
+    seed: of shuffling, mixing and sampling preprocessors.
+    pack: put as many examples into a row as fit.
+    shuffle: the examples.
+    use_cached: read what seqio's caching wrote instead of preprocessing.
+    threads: of the tf.data pipeline; few, so that training keeps its cores.
+  """
+
+  mixture_or_task_name: str
+  task_feature_lengths: Mapping[str, int]
+  batch_size: int
+  split: str = "train"
+  seed: int = 0
+  pack: bool = True
+  shuffle: bool = True
+  use_cached: bool = False
+  threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """How a model is trained.
+
+  Attributes:
+    train_steps: the step to stop at, those of an initial checkpoint included.
+    learning_rate: Adafactor's, relative to the scale of each parameter.
+    learning_rate_schedule: 'constant', or how it falls to 0 at `train_steps`:
+      'linear', 'cosine'; or 'rsqrt', as 1 / sqrt(step / warmup_steps).
+    warmup_steps: over which it first rises from 0.
+    loss_normalizing_factor: what the summed loss is divided by; None is the
+      number of target tokens in the batch.
+    z_loss: coefficient of log(Z)^2.
+    seed: of initial parameters and dropout.
+    checkpoint_period: steps between checkpoints; the last step has one too.
+    checkpoints_to_keep: the latest so many; None for all.
+    log_period: steps between the metrics written.
+    eval_period: steps between evaluations; None evaluates after the last step.
+  """
+
+  train_steps: int
+  learning_rate: float = 0.003
+  learning_rate_schedule: str = "constant"
+  warmup_steps: int = 0
+  loss_normalizing_factor: float | None = None
+  z_loss: float = 1e-4
+  seed: int = 0
+  checkpoint_period: int = 1000
+  checkpoints_to_keep: int | None = 3
+  log_period: int = 50
+  eval_period: int | None = None
+
+  def __post_init__(self):
+    """Raises UsageError for values that cannot be used."""
+    if self.learning_rate_schedule not in SCHEDULES:
+      raise errors.UsageError(
+        f"LEARNING_RATE_SCHEDULE: {self.learning_rate_schedule!r} is unknown; "
+        f"known are {', '.join(SCHEDULES)}."
+      )
+    if self.train_steps < 0:
+      raise errors.UsageError(
+        f"TRAIN_STEPS is {self.train_steps}; it cannot be negative."
+      )
+    for name in ("checkpoint_period", "log_period"):
+      if getattr(self, name) < 1:
+        raise errors.UsageError(f"{name.upper()} must be at least 1.")
+
+
+class Batches(checkpoints.Positioned, Protocol):
+  """Endless training batches whose position can be kept."""
+
+  def __next__(self) -> Mapping[str, np.ndarray]:
+    """The next batch: this process's rows."""
+    ...
+
+
+class MetricWriter(Protocol):
+  """The part of `clu.metric_writers.MetricWriter` that training uses."""
+
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+    """Writes named numbers of a step."""
+
+  def flush(self) -> None:
+    """Waits until all is written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+  """What a run calls while it goes on; all optional.
+
+  Attributes:
+    metric_writer: receives loss, rates and the share of time without data.
+    evaluate: called with (state, step) every `eval_period` steps and after
+      the last.
+    progress: called as progress("train", step, train_steps, "steps").
+  """
+
+  metric_writer: MetricWriter | None = None
+  evaluate: Callable[[TrainState, int], None] | None = None
+  progress: Progress | None = None
+
+
+def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
+  """The learning rate as a function of the step."""
+  peak, warmup = config.learning_rate, config.warmup_steps
+  decay_steps = max(1, config.train_steps - warmup)
+  after = {
+    "constant": lambda: optax.constant_schedule(peak),
+    "linear": lambda: optax.linear_schedule(peak, 0.0, decay_steps),
+    "cosine": lambda: optax.cosine_decay_schedule(peak, decay_steps),
+    "rsqrt": lambda: (
+      lambda step: peak * jnp.sqrt(max(warmup, 1) / (step + max(warmup, 1)))
+    ),
+  }[config.learning_rate_schedule]()
+  if not warmup:
+    return after
+  rise = optax.linear_schedule(0.0, peak, warmup)
+  return optax.join_schedules([rise, after], [warmup])
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+  """Adafactor with the configured learning rate."""
+  if config.learning_rate_schedule == "constant" and not config.warmup_steps:
+    return optimizer.adafactor(config.learning_rate)
+  return optimizer.adafactor(learning_rate_schedule(config))
+
+
+def initial_state(
+  config: TrainConfig, model_config: T5Config, mesh: jax.sharding.Mesh
+) -> TrainState:
+  """Fresh parameters and optimizer state, made where they are to lie."""
+  make = _state_maker(config, model_config)
+  shapes = jax.eval_shape(make)
+  shardings = partitioning.state_shardings(shapes, mesh)
+  return jax.jit(make, out_shardings=shardings)()
+
+
+def _state_maker(
+  config: TrainConfig, model_config: T5Config
+) -> Callable[[], TrainState]:
+  def make() -> TrainState:
+    params = model.init(model_config, jax.random.key(config.seed))
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      opt_state=make_optimizer(config).init(params),
+    )
+
+  return make
+
+
+def make_train_step(
+  config: TrainConfig, model_config: T5Config, mesh: jax.sharding.Mesh
+) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
+  """Compiles one step of training; its argument's buffers are reused.
+
+  Args:
+    config: how to train.
+    model_config: the model's shape.
+    mesh: where the state lies.
+
+  Returns:
+    A function from (state, batch) to (state after the step, sums over the
+    batch: `loss` in nats with z-loss, `target_tokens`, `tokens` of both sides).
+  """
+  tx = make_optimizer(config)
+  seed = config.seed + 1  # The parameters were drawn from the seed itself.
+
+  def step(state: TrainState, batch: Any):
+    dropout_rng = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_fn(params):
+      logits = model.apply(params, model_config, batch, dropout_rng)
+      loss, weight = losses.cross_entropy(
+        logits,
+        batch["decoder_target_tokens"],
+        batch["decoder_loss_weights"],
+        z_loss=config.z_loss,
+      )
+      divisor = config.loss_normalizing_factor or jnp.maximum(weight, 1.0)
+      return loss / divisor, (loss, weight)
+
+    gradients, (loss, weight) = jax.grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    inputs = jnp.sum(batch["encoder_input_tokens"] != 0)
+    sums = {"loss": loss, "target_tokens": weight, "tokens": inputs + weight}
+    return TrainState(state.step + 1, params, opt_state), sums
+
+  shapes = jax.eval_shape(_state_maker(config, model_config))
+  shardings = partitioning.state_shardings(shapes, mesh)
+  return jax.jit(
+    step,
+    donate_argnums=0,
+    out_shardings=(shardings, partitioning.replicated(mesh)),
+  )
+
+
+class _Meter:
+  """Collects the sums of steps on the device and reads them now and then."""
+
+  def __init__(self, schedule: optax.Schedule):
+    self._schedule = schedule
+    self.restart()
+
+  def restart(self) -> None:
+    """Starts a new interval."""
+    self._sums: list[dict[str, jax.Array]] = []
+    self._waited = 0.0
+    self._started = time.perf_counter()
+
+  def next_batch(self, batches: Batches) -> Mapping[str, np.ndarray]:
+    """Takes a batch; time counts as waiting when the device has no work."""
+    idle = not self._sums or self._sums[-1]["loss"].is_ready()
+    started = time.perf_counter()
+    batch = next(batches)
+    if idle:
+      self._waited += time.perf_counter() - started
+    return batch
+
+  def add(self, sums: dict[str, jax.Array]) -> None:
+    """Adds the sums of a step, and keeps the host from running far ahead."""
+    self._sums.append(sums)
+    if len(self._sums) > _LOOKAHEAD:
+      self._sums[-1 - _LOOKAHEAD]["loss"].block_until_ready()
+
+  def read(self, step: int) -> dict[str, float]:
+    """Metrics of the interval that ends at `step`; starts the next."""
+    fetched = jax.device_get(self._sums)
+    total = {
+      name: float(np.sum([sums[name] for sums in fetched]))
+      for name in fetched[0]
+    }
+    seconds = time.perf_counter() - self._started
+    metrics = {
+      "loss": total["loss"] / max(total["target_tokens"], 1.0),
+      "learning_rate": float(self._schedule(step - 1)),
+      "tokens_per_second": total["tokens"] / seconds,
+      "target_tokens_per_second": total["target_tokens"] / seconds,
+      "steps_per_second": len(fetched) / seconds,
+      "data_wait_share": self._waited / seconds,
+    }
+    self.restart()
+    return metrics
+
+
+def _check_finite(metrics: Mapping[str, float], step: int) -> None:
+  if not math.isfinite(metrics["loss"]):
+    raise errors.UsageError(
+      f"The loss is {metrics['loss']} at step {step}: training diverged. Lower "
+      "LEARNING_RATE or set WARMUP_STEPS, with a new MODEL_DIR or from an "
+      "earlier checkpoint."
+    )
+
+
+def restore_or_init(
+  config: TrainConfig,
+  model_config: T5Config,
+  mesh: jax.sharding.Mesh,
+  *,
+  model_dir: str | os.PathLike,
+  make_batches: Callable[[], Batches],
+  initial_checkpoint: str | os.PathLike | None = None,
+) -> tuple[TrainState, Batches | None]:
+  """The state to go on from and the data at that position.
+
+  Args:
+    config: how to train.
+    model_config: the model's shape.
+    mesh: where to place the state.
+    model_dir: the run folder; its latest checkpoint comes first.
+    make_batches: called if there are steps left to train.
+    initial_checkpoint: where a run without checkpoints starts from (its
+      parameters, optimizer state and step); None starts from noise.
+
+  Returns:
+    (state, batches or None).
+  """
+  known = checkpoints.steps(model_dir)
+  shapes = jax.eval_shape(_state_maker(config, model_config))
+  if known and known[-1] < config.train_steps:
+    batches = make_batches()
+    state = checkpoints.restore_state(
+      model_dir, shapes, model_config, mesh, batches
+    )
+    return state, batches
+  if known or initial_checkpoint:
+    source = model_dir if known else initial_checkpoint
+    state = checkpoints.restore_state(source, shapes, model_config, mesh)
+  else:
+    state = initial_state(config, model_config, mesh)
+  more = int(state.step) < config.train_steps
+  return state, make_batches() if more else None
+
+
+def train(
+  config: TrainConfig,
+  model_config: T5Config,
+  make_batches: Callable[[], Batches],
+  *,
+  model_dir: str | os.PathLike,
+  mesh: jax.sharding.Mesh,
+  initial_checkpoint: str | os.PathLike | None = None,
+  hooks: Hooks = Hooks(),  # noqa: B008 (frozen)
+) -> TrainState:
+  """Trains up to `config.train_steps`, from where the run folder stands.
+
+  Args:
+    config: how to train; `train_steps=0` only writes the first checkpoint.
+    model_config: the model's shape.
+    make_batches: makes the training data, from its start.
+    model_dir: receives `checkpoint_<step>`.
+    mesh: the devices.
+    initial_checkpoint: see `restore_or_init`.
+    hooks: metrics, evaluation, progress.
+
+  Returns:
+    The state after the last step.
+
+  Raises:
+    UsageError: a checkpoint does not fit, or the loss is no longer finite.
+  """
+  state, batches = restore_or_init(
+    config,
+    model_config,
+    mesh,
+    model_dir=model_dir,
+    make_batches=make_batches,
+    initial_checkpoint=initial_checkpoint,
+  )
+  with checkpoints.Writer(model_dir, keep=config.checkpoints_to_keep) as writer:
+    if batches is None:
+      writer.save(int(state.step), state, model_config, None)
+    else:
+      train_step = make_train_step(config, model_config, mesh)
+      trained = _steps(config, state, batches, train_step, mesh, hooks)
+      for state, step in trained:  # noqa: B020 (the old one is donated)
+        writer.save(step, state, model_config, batches)
+  if hooks.evaluate is not None:
+    hooks.evaluate(state, int(state.step))
+  return state
+
+
+def _steps(
+  config: TrainConfig,
+  state: TrainState,
+  batches: Batches,
+  train_step: Callable,
+  mesh: jax.sharding.Mesh,
+  hooks: Hooks,
+) -> Iterator[tuple[TrainState, int]]:
+  """Trains, and yields (state, step) whenever a checkpoint is due."""
+  first, last = int(state.step), config.train_steps
+  logging.info("Training from step %d to %d.", first, last)
+  meter = _Meter(learning_rate_schedule(config))
+  if hooks.progress:
+    hooks.progress("train", first, last, "steps")
+  for step in range(first + 1, last + 1):
+    batch = partitioning.put_batch(meter.next_batch(batches), mesh)
+    state, sums = train_step(state, batch)
+    meter.add(sums)
+    save = step % config.checkpoint_period == 0 or step == last
+    evaluate = config.eval_period and step % config.eval_period == 0
+    if save or evaluate or step % config.log_period == 0:
+      metrics = meter.read(step)
+      _check_finite(metrics, step)
+      if hooks.metric_writer:
+        hooks.metric_writer.write_scalars(step, metrics)
+    if save:
+      yield state, step
+    if evaluate and hooks.evaluate and step < last:
+      hooks.evaluate(state, step)
+    if save or evaluate:
+      meter.restart()
+    if hooks.progress:
+      hooks.progress("train", step, last, "steps")
+  if hooks.metric_writer:
+    hooks.metric_writer.flush()

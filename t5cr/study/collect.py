@@ -1,0 +1,298 @@
+"""Reads run folders and estimates what the report shows of them.
+
+A run folder has the layout of t5x, whoever wrote it:
+
+    RUN/inference_eval/TASK-metrics.jsonl    {"step": …, metric: value, …}
+    RUN/inference_eval/TASK-STEP.jsonl       {"input", "target", "prediction"
+                                              or "score"}, one line an example
+    RUN/run.json                             of runs of `t5cr train` only
+
+What inference writes can be read too:
+
+    RUN/TASK-predict.jsonl-00000-of-00001    {"inputs": fields of the example,
+    RUN/TASK-score.jsonl-00000-of-00001       "prediction" or "score"}
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from t5cr import errors
+from t5cr.progress import Progress
+from t5cr.study import stages, statistics, variants
+
+_METRICS = "-metrics.jsonl"
+_INFERRED = re.compile(r"(?P<task>.+)-(predict|score)\.jsonl(-\d+-of-\d+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A run folder.
+
+  Attributes:
+    name: the row's name, or the folder's.
+    label: the paper's words for the row, or the folder's name.
+    directory: the folder.
+    files: task -> the files with its outputs, in order.
+    metrics: task -> the values that its last evaluation wrote, with the step.
+    about: what run.json holds; empty for runs of t5x.
+  """
+
+  name: str
+  label: str
+  directory: pathlib.Path
+  files: Mapping[str, Sequence[pathlib.Path]]
+  metrics: Mapping[str, Mapping[str, Any]]
+  about: Mapping[str, Any]
+
+  @property
+  def step(self) -> int | None:
+    """The last step that was evaluated, if that is known."""
+    steps = [values["step"] for values in self.metrics.values()]
+    return max(steps, default=None)
+
+  def outputs(self, task: str) -> list[dict[str, Any]]:
+    """A task's examples: {"context", "target", "prediction" or "score"}.
+
+    Returns:
+      [] if the run wrote none.
+    """
+    lines = []
+    for path in self.files.get(task, ()):
+      if path.exists():
+        lines += map(_example, read_lines(path))
+    return lines
+
+
+def _example(line: dict[str, Any]) -> dict[str, Any]:
+  """A line of an evaluation or of an inference, in one form."""
+  fields = line.get("input", line.get("inputs", {}))
+  example = {"context": fields.get("inputs_pretokenized")}
+  text = line.get("targets", fields.get("targets_pretokenized"))
+  target = line.get("target", {**fields, "text": text})
+  kept = {key: line[key] for key in ("prediction", "score") if key in line}
+  return {**example, "target": target, **kept}
+
+
+def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+  """Reads JSON lines.
+
+  Raises:
+    UsageError: a line is no JSON object; names the file and the line.
+  """
+  lines = []
+  with path.open(encoding="utf-8") as file:
+    for number, line in enumerate(file, start=1):
+      try:
+        value = json.loads(line)
+      except ValueError as error:
+        raise errors.UsageError(
+          f"{path}, line {number}, is no JSON ({error}). Evaluate the run "
+          "again to write the file anew."
+        ) from error
+      if not isinstance(value, dict):
+        raise errors.UsageError(
+          f"{path}, line {number}, holds {type(value).__name__} where an "
+          "object is expected. Evaluate the run again."
+        )
+      lines.append(value)
+  return lines
+
+
+def read_run(directory: pathlib.Path, name: str | None = None) -> Run:
+  """Opens a run folder.
+
+  Args:
+    directory: holds `inference_eval`, or what inference wrote.
+    name: of the row; by default the folder's name.
+
+  Raises:
+    UsageError: nothing in it was evaluated or inferred.
+  """
+  name = name or directory.resolve().name
+  evaluated = directory / "inference_eval"
+  metrics: dict[str, dict[str, Any]] = {}
+  files: dict[str, list[pathlib.Path]] = {}
+  for path in sorted(evaluated.glob(f"*{_METRICS}")):
+    lines = read_lines(path)
+    if lines:
+      task = path.name.removesuffix(_METRICS)
+      metrics[task] = lines[-1]
+      files[task] = [evaluated / f"{task}-{lines[-1]['step']:06}.jsonl"]
+  for path in sorted(directory.glob("*.jsonl*")):
+    inferred = _INFERRED.fullmatch(path.name)
+    if inferred and inferred["task"] not in metrics:
+      files.setdefault(inferred["task"], []).append(path)
+  if not files:
+    raise errors.UsageError(
+      f"{directory} holds no results; looked for {evaluated}/*{_METRICS} and "
+      f"{directory}/*-score.jsonl*. Give a run folder that has been evaluated, "
+      "what inference wrote, or the folder of a study."
+    )
+  row = variants.ROWS.get(name)
+  about = stages.read_json(directory / "run.json") or {}
+  label = row.label if row else name
+  return Run(name, label, directory, files, metrics, about)
+
+
+def _field(run: Run, task: str, lines: Sequence[Mapping], name: str) -> list:
+  """One field of every line."""
+  try:
+    return [line[name] for line in lines]
+  except KeyError as error:
+    raise errors.UsageError(
+      f"The evaluation of {task} in {run.directory} has lines without "
+      f"{name!r}. Evaluate the run again with this version's tasks."
+    ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """A statistic of a run: its interval where the outputs are there.
+
+  Attributes:
+    value: as the report shows it.
+    count: what it is taken over.
+    unit: of the count.
+    estimate: None where only the value is known.
+    ties: probes with two equal scores.
+  """
+
+  value: float
+  count: int
+  unit: str
+  estimate: statistics.Estimate | None = None
+  ties: int | None = None
+
+
+def dialogue_metrics(
+  run: Run, progress: Progress | None = None
+) -> dict[str, Measured]:
+  """The dialogue metrics of a run, resampled over dialogues.
+
+  Args:
+    run: the run.
+    progress: told of each metric.
+
+  Returns:
+    metric -> measured; those that cannot be computed here are taken from what
+    the run wrote, without an interval.
+  """
+  task = variants.DIALOGUE_TASK
+  if task not in run.files:
+    return {}
+  from t5cr_tasks import metrics
+
+  lines = run.outputs(task)
+  written = run.metrics.get(task, {})
+  measured = {}
+  if lines:
+    targets = _field(run, task, lines, "target")
+    predictions = _field(run, task, lines, "prediction")
+    dialogues = _field(run, task, targets, "dialogue_id")
+    available = metrics.available_statistics()
+    for done, (name, statistic) in enumerate(available.items(), start=1):
+      sums = statistic.per_example(targets, predictions)
+      estimate = statistics.bootstrap(sums, dialogues, statistic.finish)
+      count = int(sums[:, -1].sum())
+      measured[name] = Measured(
+        estimate.value, count, statistic.counted, estimate
+      )
+      if progress:
+        progress(f"intervals of {run.name}", done, len(available), "metrics")
+  for name, statistic in metrics.DIALOGUE_STATISTICS.items():
+    if name not in measured and name in written:
+      count = int(written.get(f"{name}_count", len(lines)))
+      measured[name] = Measured(written[name], count, statistic.counted)
+  return measured
+
+
+def probe_scores(run: Run) -> dict[str, Measured]:
+  """The probe scores of a run, resampled over movies.
+
+  The probes that ask about one movie share its title, so they are drawn
+  together: a movie's ten related movies, a review's four sentences. A probe
+  that asks about no movie (the attribute probe) goes with the one that it
+  wants recommended.
+
+  Returns:
+    probe -> measured, from 0 to 1.
+  """
+  from t5cr_tasks import metrics
+
+  measured = {}
+  for probe in (*variants.PROBES, variants.SEQUENCE_PROBE):
+    task = variants.PROBE_TASK_PREFIX + probe
+    if task not in run.files:
+      continue
+    lines = run.outputs(task)
+    if not lines:
+      written = run.metrics[task]
+      measured[probe] = Measured(
+        written["accuracy"], int(written["count"]), "probes"
+      )
+      continue
+    targets = _field(run, task, lines, "target")
+    wins = metrics.probe_wins(targets, _field(run, task, lines, "score"))
+    movies = _movies_of_probes(targets)
+    # An incomplete probe has no win or loss; then the movies do not line up.
+    clusters = movies if len(movies) == len(wins) else list(range(len(wins)))
+    sums = np.stack([wins[:, 0], np.ones(len(wins))], axis=1)
+    estimate = statistics.bootstrap(
+      sums, clusters, lambda total: total[0] / total[1]
+    )
+    ties = int(wins[:, 1].sum())
+    measured[probe] = Measured(
+      estimate.value, len(wins), "probes", estimate, ties
+    )
+  return measured
+
+
+def _movies_of_probes(targets: Sequence[Mapping[str, Any]]) -> list[str]:
+  """The movie of each probe, in order of first appearance."""
+  movies: dict[int, str] = {}
+  for target in targets:
+    movies.setdefault(target["probe_id"], target["movie"] or target["related"])
+  return list(movies.values())
+
+
+def replies(
+  run: Run, wanted: Sequence[tuple[str, int]] | None = None, count: int = 3
+) -> list[dict[str, Any]]:
+  """Some of a run's replies, with what stood before them.
+
+  Args:
+    run: the run.
+    wanted: (dialogue, turn) of each; by default replies from different
+      dialogues in which the human names a movie.
+    count: how many, by default.
+
+  Returns:
+    [{"dialogue_id", "turn", "context", "human", "reply"}].
+  """
+  found, dialogues = {}, set()
+  for line in run.outputs(variants.DIALOGUE_TASK):
+    target = line["target"]
+    key = (target["dialogue_id"], target["turn"])
+    if line["context"] is None:
+      continue
+    if wanted is None:
+      fits = "@" in target["text"] and key[0] not in dialogues
+      if not fits or len(found) == count:
+        continue
+    elif key not in wanted:
+      continue
+    dialogues.add(key[0])
+    found[key] = {
+      "dialogue_id": key[0],
+      "turn": key[1],
+      "context": line["context"],
+      "human": target["text"],
+      "reply": line["prediction"],
+    }
+  return [found[key] for key in wanted or found if key in found]

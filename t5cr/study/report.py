@@ -1,0 +1,294 @@
+"""The report of a study, or of one run: JSON, Markdown, HTML and plots.
+
+`report.json` is what other tools read; the pages say the same in words.
+"""
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import t5cr
+from t5cr import errors
+from t5cr.progress import Progress
+from t5cr.study import (
+  collect,
+  page,
+  plots,
+  rows,
+  settings,
+  stages,
+  statistics,
+  variants,
+  web,
+)
+
+_PACKAGES = (
+  "flax",
+  "jax",
+  "numpy",
+  "optax",
+  "orbax-checkpoint",
+  "sacrebleu",
+  "seqio",
+  "tensorflow",
+)
+
+
+def write(
+  path: pathlib.Path, *, progress: Progress | None = None
+) -> dict[str, Any]:
+  """Writes the report of a study or of a run into its folder.
+
+  Args:
+    path: a folder that `t5cr reproduce` made, or a run folder.
+    progress: told of what is estimated.
+
+  Returns:
+    What report.json holds.
+
+  Raises:
+    UsageError: the folder holds nothing that was evaluated.
+  """
+  is_study = (path / "study.json").exists()
+  report = of_study(path, progress) if is_study else of_run(path, progress)
+  directory = path / "report"
+  figures = plots.write(report, directory)
+  stages.write_json(directory / "report.json", report)
+  markdown = page.markdown(report, figures)
+  stages.write_text(directory / "report.md", markdown)
+  stages.write_text(
+    directory / "report.html", web.render(markdown, report, directory)
+  )
+  return report
+
+
+def of_run(
+  directory: pathlib.Path, progress: Progress | None = None
+) -> dict[str, Any]:
+  """The report of one run folder, as JSON values."""
+  run = collect.read_run(directory)
+  estimated = [_estimate(run, progress)]
+  report = _frame(estimated, [run])
+  report["data"]["fingerprint"] = run.about.get("data_fingerprint")
+  return report
+
+
+def of_study(
+  out: pathlib.Path, progress: Progress | None = None
+) -> dict[str, Any]:
+  """The report of a study's folder, as JSON values."""
+  import seqio
+
+  chosen = stages.read_json(out / "study.json")["settings"]
+  records = {
+    file.stem: stages.read_json(file)
+    for file in sorted((out / "stages").glob("*.json"))
+  }
+  runs = [
+    collect.read_run(out / "rows" / name, name)
+    for name in variants.ROWS
+    if (records.get(f"row_{name}") or {}).get("state") == "done"
+  ]
+  if not runs:
+    raise errors.UsageError(
+      f"No row of the study {out} is done yet. Run the same `t5cr reproduce` "
+      "again: it goes on where it stopped."
+    )
+  # The check of titles reads the catalogue that this study built.
+  seqio.set_tfds_data_dir_override(str(out / "data"))
+  report = _frame([_estimate(run, progress) for run in runs], runs)
+  data = records["data"]["result"]
+  probes = records.get("probes", {}).get("result", {})
+  _, missing = rows.part(tuple(variants.ROWS), data)
+  done = {run.name for run in runs}
+  report["corpus"] = {
+    "name": chosen["corpus"],
+    "invented": chosen["corpus"] == settings.SAMPLE,
+  }
+  report["settings"] = chosen
+  report["omitted"] = [
+    {
+      "name": name,
+      "label": row.label,
+      "reason": missing.get(name, "it was not asked for, or is not done yet"),
+    }
+    for name, row in variants.ROWS.items()
+    if name not in done
+  ]
+  report["data"] = {
+    "fingerprint": settings.fingerprints(data),
+    "sources": sorted(records["data"]["inputs"]),
+    "sets": data,
+    "probes": probes,
+    "vocabulary": records.get("vocabulary", {}).get("inputs", {}).get("size"),
+  }
+  report["seconds"] = {
+    name: record["seconds"]
+    for name, record in records.items()
+    if "seconds" in record
+  }
+  return report
+
+
+def _frame(
+  estimated: Sequence[tuple[dict[str, Any], Mapping[str, collect.Measured]]],
+  runs: Sequence[collect.Run],
+) -> dict[str, Any]:
+  """What a study's and a run's report have in common."""
+  _add_changes(estimated)
+  return {
+    "version": t5cr.__version__,
+    "created": datetime.datetime.now(datetime.UTC).isoformat(
+      timespec="seconds"
+    ),
+    "corpus": {"name": None, "invented": False},
+    "settings": {},
+    "rows": [row for row, _ in estimated],
+    "omitted": [],
+    "paper": paper(),
+    "data": {"fingerprint": None, "sources": None, "sets": {}, "probes": {}},
+    "replies": _replies(runs),
+    "environment": environment(),
+    "seconds": {},
+  }
+
+
+def paper() -> dict[str, Any]:
+  """The paper's Tables 2 and 3, as JSON values."""
+  return {
+    "table2": [
+      {
+        "model": row.model,
+        "kind": row.kind,
+        "bleu": row.bleu,
+        "recall": row.recall,
+      }
+      for row in variants.TABLE_2
+    ],
+    "table3": {name: dict(row.paper) for name, row in variants.ROWS.items()},
+    "recommendation_sequence": {
+      "all": variants.PAPER_SEQUENCE_PROBE,
+      "matrix_factorization": variants.PAPER_MATRIX_FACTORIZATION,
+    },
+  }
+
+
+def environment() -> dict[str, Any]:
+  """The machine and the versions of the libraries."""
+  versions = {}
+  for package in _PACKAGES:
+    try:
+      versions[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      continue
+  return {
+    "system": platform.platform(),
+    "processor": _processor(),
+    "cores": os.cpu_count(),
+    "python": platform.python_version(),
+    "packages": versions,
+  }
+
+
+def _processor() -> str:
+  """The processor's name, where Linux tells it."""
+  info = pathlib.Path("/proc/cpuinfo")
+  if info.exists():
+    for line in info.read_text(errors="replace").splitlines():
+      if line.startswith("model name"):
+        return line.partition(":")[2].strip()
+  return platform.processor() or platform.machine()
+
+
+def _as_json(measured: collect.Measured) -> dict[str, Any]:
+  estimate = measured.estimate
+  entry: dict[str, Any] = {
+    "value": round(measured.value, 6),
+    "low": round(estimate.low, 6) if estimate else None,
+    "high": round(estimate.high, 6) if estimate else None,
+    "count": measured.count,
+    "counted": measured.unit,
+  }
+  if estimate:
+    entry["clusters"] = estimate.clusters
+  if measured.ties is not None:
+    entry["ties"] = measured.ties
+  return entry
+
+
+def _about(run: collect.Run) -> dict[str, Any]:
+  """What the report keeps of run.json."""
+  if not run.about:
+    return {}
+  kept = {
+    key: run.about[key]
+    for key in ("parameters", "seed", "seconds", "versions", "machine")
+    if key in run.about
+  }
+  start = run.about.get("settings", {}).get("initial_checkpoint_path")
+  return kept | {"pretrained": start is not None}
+
+
+def _estimate(
+  run: collect.Run, progress: Progress | None
+) -> tuple[dict[str, Any], dict[str, collect.Measured]]:
+  """A row of the report, and its probe scores with their resamples."""
+  metrics = collect.dialogue_metrics(run, progress)
+  probes = collect.probe_scores(run)
+  row = variants.ROWS.get(run.name)
+  entry = {
+    "name": run.name,
+    "label": run.label,
+    "mixture": row.mixture if row else None,
+    "engine": run.about.get("engine", "t5x"),
+    "steps": run.step,
+    "metrics": {name: _as_json(value) for name, value in metrics.items()},
+    "probes": {name: _as_json(value) for name, value in probes.items()},
+    "run": _about(run),
+  }
+  return entry, probes
+
+
+def _add_changes(
+  estimated: Sequence[tuple[dict[str, Any], Mapping[str, collect.Measured]]],
+) -> None:
+  """Adds each probe score's change against the row without extra tasks."""
+  base = next(
+    (probes for row, probes in estimated if row["name"] == variants.BASELINE),
+    {},
+  )
+  for row, probes in estimated:
+    if row["name"] == variants.BASELINE:
+      continue
+    for name, measured in probes.items():
+      before = base.get(name)
+      if before is None or before.estimate is None or not measured.estimate:
+        continue
+      change = statistics.relative_change(measured.estimate, before.estimate)
+      if change is not None:
+        values = (round(value, 6) for value in change)
+        row["probes"][name]["change"] = dict(
+          zip(("value", "low", "high"), values, strict=True)
+        )
+
+
+def _replies(runs: Sequence[collect.Run]) -> list[dict[str, Any]]:
+  """The same few turns as each row answers them."""
+  if not runs:
+    return []
+  chosen = collect.replies(runs[-1])
+  wanted = [(turn["dialogue_id"], turn["turn"]) for turn in chosen]
+  for turn in chosen:
+    turn["replies"] = {}
+    del turn["reply"]
+  for run in runs:
+    found = collect.replies(run, wanted)
+    by_turn = {(r["dialogue_id"], r["turn"]): r["reply"] for r in found}
+    for turn, key in zip(chosen, wanted, strict=True):
+      if key in by_turn:
+        turn["replies"][run.name] = by_turn[key]
+  return chosen

@@ -1,0 +1,214 @@
+"""The whole study from one call: raw files in, the paper's tables out.
+
+    raw -> data -> vocabulary -> probes -> rows -> report
+
+Everything lies in one folder:
+
+    OUT/study.json    the settings that define the study
+    OUT/stages/       what each stage was given and what came out
+    OUT/raw/          the sample corpus, if that is the corpus
+    OUT/data/         the TFDS data sets
+    OUT/vocabulary/   the vocabulary, if the preset trains one
+    OUT/rows/NAME/    a run folder per row of Table 3, with log.txt
+    OUT/report/       report.md, report.html, report.json, plots
+"""
+
+import dataclasses
+import pathlib
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from t5cr import progress, quiet
+from t5cr.study import rows, stages, variants
+from t5cr.study import settings as settings_lib
+
+
+def reproduce(
+  settings: settings_lib.Settings,
+  *,
+  jobs: int | None,
+  reporter: progress.Reporter,
+) -> pathlib.Path:
+  """Runs the study, or what is left of it.
+
+  Args:
+    settings: what to study.
+    jobs: rows to run at once; by default one on an accelerator, else two.
+    reporter: where progress is shown.
+
+  Returns:
+    The folder of the report.
+
+  Raises:
+    UsageError: settings that cannot be used, or a folder that holds another
+      study; nothing was changed.
+    RunError: a row failed; the others that had started were let finish.
+  """
+  settings_lib.check(settings)
+  settings = dataclasses.replace(settings, out=settings.out.resolve())
+  started = time.monotonic()
+  with stages.open_study(settings.out, settings.defining(), reporter) as study:
+    raw_dir = _raw(study, settings)
+    data = _data(study, settings, raw_dir)
+    vocabulary = _vocabulary(study, settings, data)
+    probes = _probes(study, settings, data)
+    made = rows.Made(data=data, vocabulary=vocabulary, probes=probes)
+    ran = rows.run(study, settings, made, jobs)
+    wrote = _report(study)
+  report_dir = settings.out / "report"
+  if ran or wrote:
+    spent = progress.duration(time.monotonic() - started)
+    reporter.say(f"The report is in {report_dir} ({spent} in all).")
+  else:
+    reporter.say(
+      f"Nothing to do: the study in {settings.out} is complete and its inputs "
+      f"have not changed. The report is in {report_dir}."
+    )
+  return report_dir
+
+
+def _raw(study: stages.Study, settings: settings_lib.Settings) -> pathlib.Path:
+  """Writes the sample corpus, where that is the corpus."""
+  if settings.corpus != settings_lib.SAMPLE:
+    return pathlib.Path(settings.corpus)
+  raw_dir = study.out / "raw"
+  generator = pathlib.Path(__file__).parents[2] / "t5cr_tasks" / "sample.py"
+  prints = stages.files_fingerprint({"generator": generator}, None)
+  inputs = {"generator": prints["generator"]["sha256"]}
+
+  def write() -> Any:
+    quiet.import_tensorflow()
+    from t5cr_tasks import sample
+
+    # What a run that was killed has left, or another version.
+    shutil.rmtree(raw_dir, ignore_errors=True)
+    return sample.write_corpus(raw_dir)
+
+  written = [raw_dir / name for name in settings_lib.PUBLISHED_FILES]
+  study.stage("raw", inputs, written, write)
+  return raw_dir
+
+
+def _data(
+  study: stages.Study, settings: settings_lib.Settings, raw_dir: pathlib.Path
+) -> dict[str, Any]:
+  """Builds the TFDS data sets; their names -> {status, counts, ...}."""
+  data_dir = study.out / "data"
+  known = stages.read_json(study.out / "stages" / "files" / "raw.json")
+  prints = stages.files_fingerprint(settings_lib.raw_files(raw_dir), known)
+  inputs = {name: entry["sha256"] for name, entry in prints.items()}
+  inputs["max_bad_lines"] = settings.max_bad_lines
+
+  def build() -> Any:
+    quiet.import_tensorflow()
+    from t5cr_tasks.datasets import build as datasets
+
+    built = datasets.build(
+      raw_dir,
+      data_dir,
+      max_bad_lines=settings.max_bad_lines,
+      progress=study.reporter,
+    )
+    study.reporter.say(_as_text(datasets.summary(built)))
+    return built
+
+  built = (study.record("data") or {}).get("result", {})
+  outputs = [
+    data_dir / name
+    for name, entry in built.items()
+    if settings_lib.is_built(entry)
+  ]
+  result = study.stage("data", inputs, [data_dir, *outputs], build)
+  if prints != known:
+    stages.write_json(study.out / "stages" / "files" / "raw.json", prints)
+  return result
+
+
+def _as_text(renderable: Any) -> str:
+  """What rich would print, as plain text."""
+  from rich import console
+
+  wide = console.Console(width=110)
+  with wide.capture() as captured:
+    wide.print(renderable)
+  return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _vocabulary(
+  study: stages.Study, settings: settings_lib.Settings, data: Mapping[str, Any]
+) -> rows.Vocabulary | None:
+  """Trains the vocabulary; None where the preset uses T5's public one."""
+  size = variants.PRESETS[settings.preset].vocabulary_size
+  if size is None:
+    return None
+  path = study.out / "vocabulary" / "sentencepiece.model"
+
+  def train() -> Any:
+    quiet.import_tensorflow()
+    from t5cr_tasks import vocabulary
+
+    ids = vocabulary.train(
+      study.out / "data", path, size, progress=study.reporter
+    )
+    prints = stages.files_fingerprint({"model": path}, None)
+    return {"ids": ids, "sha256": prints["model"]["sha256"]}
+
+  inputs = {"size": size, "data": settings_lib.fingerprints(data)}
+  result = study.stage("vocabulary", inputs, [path], train)
+  return rows.Vocabulary(path, result["sha256"])
+
+
+def _probes(
+  study: stages.Study, settings: settings_lib.Settings, data: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Builds the probe sets; probe -> {status, counts, fingerprint, leak}."""
+  if not settings_lib.is_built(data[variants.SEQUENCES]):
+    study.reporter.say(
+      "No probes are built: they ask about movies of the MovieLens sequences, "
+      f"and the corpus has no {variants.RAW_SOURCES[variants.SEQUENCES]}."
+    )
+    return {}
+  preset = variants.PRESETS[settings.preset]
+  options = {
+    "min_count": preset.probe_min_count,
+    "related": preset.probe_related,
+    "max_probes": preset.max_probes,
+  }
+
+  def build() -> Any:
+    quiet.import_tensorflow()
+    from t5cr_tasks.probes import build as probes
+
+    return probes.build(study.out / "data", progress=study.reporter, **options)
+
+  inputs = {"data": settings_lib.fingerprints(data), **options}
+  built = (study.record("probes") or {}).get("result", {})
+  outputs = [
+    study.out / "data" / "t5cr_probes" / name
+    for name, entry in built.items()
+    if settings_lib.is_built(entry)
+  ]
+  return study.stage("probes", inputs, outputs, build)
+
+
+def _report(study: stages.Study) -> bool:
+  """Writes the report, unless it stands; whether it was written."""
+  results = {
+    str(path.relative_to(study.out)): path
+    for pattern in ("rows/*/inference_eval/*.jsonl", "stages/row_*.json")
+    for path in study.out.glob(pattern)
+  }
+  known = stages.read_json(study.out / "stages" / "files" / "results.json")
+  prints = stages.files_fingerprint(results, known)
+  report_file = study.out / "report" / "report.json"
+  if prints == known and report_file.exists():
+    return False
+  quiet.import_tensorflow()
+  from t5cr.study import report
+
+  study.reporter.say("== report")
+  report.write(study.out, progress=study.reporter)
+  stages.write_json(study.out / "stages" / "files" / "results.json", prints)
+  return True

@@ -1,0 +1,230 @@
+"""Raw records to text: each task's inputs and targets (paper Table 1).
+
+Every function takes a `tf.data.Dataset` of TFDS records and returns one of
+examples with the strings `inputs` and `targets`, lowercased, and the fields
+that the task's metrics need. The exact strings are part of the trained model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import seqio
+import tensorflow as tf
+
+Example = Mapping[str, tf.Tensor]
+
+CONVERSATION_PREFIX = "redial conversation: "
+SEQUENCE_PREFIX = "movielens sequence: "
+TAGS_PREFIX = "movielens tags: "
+REVIEW_PREFIX = "movielens review: "
+
+
+def conversation(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """A dialogue so far to the recommender's response.
+
+  Before:
+    {'roles': ['user', 'assistant', 'user'],
+     'turns': ['Hi!', 'Hello. What do you like?', 'Comedies'],
+     'response': 'Did you see @ Airplane! (1980) @ ?',
+     'dialogue_id': '7', 'turn': 3, 'recommended': ['Airplane! (1980)']}
+  After:
+    {'inputs': 'redial conversation: [user] hi! [assistant] hello. what do'
+               ' you like? [user] comedies',
+     'targets': 'did you see @ airplane! (1980) @ ?',
+     'dialogue_id': '7', 'turn': 3, 'recommended': ['Airplane! (1980)']}
+
+  Args:
+    dataset: records of `t5cr_redial`.
+
+  Returns:
+    One example per record, with the fields that the dialogue metrics need.
+  """
+
+  def example_of(record: Example) -> Example:
+    turns = tf.strings.join(["[", record["roles"], "] ", record["turns"]])
+    dialogue = tf.strings.reduce_join(turns, separator=" ")
+    return {
+      "inputs": _lower(CONVERSATION_PREFIX + dialogue),
+      "targets": _lower(record["response"]),
+      "dialogue_id": record["dialogue_id"],
+      "turn": record["turn"],
+      "recommended": record["recommended"],
+    }
+
+  return dataset.map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def sequence(dataset: tf.data.Dataset, min_inputs: int = 1) -> tf.data.Dataset:
+  """A run of movies to one example for each of its beginnings.
+
+  Before:
+    {'titles': ['Heat (1995)', 'Fargo (1996)', 'Alien (1979)'], …}
+  After, two examples:
+    {'inputs': 'movielens sequence: @ heat (1995) @',
+     'targets': 'fargo (1996)'}
+    {'inputs': 'movielens sequence: @ heat (1995) @ fargo (1996) @',
+     'targets': 'alien (1979)'}
+
+  Args:
+    dataset: records of `t5cr_movielens/sequences`.
+    min_inputs: the shortest beginning. Paper section 2.3 says both "1-9 related
+      movies" (1, the default) and "1 < n < 10" (2).
+
+  Returns:
+    The examples of a run in order: 9 for a run of 10 from `min_inputs` 1.
+  """
+
+  def beginnings(record: Example) -> tf.data.Dataset:
+    titles = _lower(record["titles"])
+
+    def beginning(length: tf.Tensor) -> Example:
+      joined = tf.strings.reduce_join(titles[:length], separator=" @ ")
+      return {
+        "inputs": tf.strings.join([SEQUENCE_PREFIX, "@ ", joined, " @"]),
+        "targets": titles[length],
+      }
+
+    count = tf.size(titles, out_type=tf.int64)
+    return tf.data.Dataset.range(min_inputs, count).map(beginning)
+
+  return dataset.flat_map(beginnings)
+
+
+def tags(dataset: tf.data.Dataset, max_tags: int = 5) -> tf.data.Dataset:
+  """Some of a movie's tags, drawn anew each epoch, to its title.
+
+  Before:
+    {'title': 'The Book Thief (2013)',
+     'tags': ['adapted from:book', 'based on a book', 'drama', 'world war ii']}
+  After, for instance:
+    {'inputs': 'movielens tags: drama, based on a book, adapted from:book',
+     'targets': 'the book thief (2013)'}
+
+  How many tags, which and in what order are uniform draws with seqio's seeds,
+  so that a run with a seed is reproducible.
+
+  Args:
+    dataset: records of `t5cr_movielens/tags`, each with at least one tag.
+    max_tags: the most tags drawn; paper section 2.4 says 1-5.
+
+  Returns:
+    One example per movie.
+  """
+
+  def draw(record: Example, seed: tf.Tensor) -> Example:
+    count = tf.size(record["tags"])
+    # The first number says how many tags, the others put them in order.
+    numbers = tf.random.stateless_uniform([count + 1], seed)
+    most = tf.cast(tf.minimum(count, max_tags), tf.float32)
+    drawn = tf.cast(numbers[0] * most, tf.int32) + 1
+    order = tf.argsort(numbers[1:])
+    chosen = tf.gather(record["tags"], order[:drawn])
+    joined = tf.strings.reduce_join(chosen, separator=", ")
+    return {
+      "inputs": _lower(TAGS_PREFIX + joined),
+      "targets": _lower(record["title"]),
+    }
+
+  draw_over: Any = seqio.map_over_dataset(draw, num_seeds=1)
+  return draw_over(dataset)
+
+
+def review(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """A review to one example for each of its sentences.
+
+  Before:
+    {'title': 'Alien (1979)', 'sentences': ['Scary.', 'I liked it.'], …}
+  After, two examples:
+    {'inputs': 'movielens review: review for @ alien (1979) @:',
+     'targets': 'scary.'}
+    {'inputs': 'movielens review: review for @ alien (1979) @: scary.',
+     'targets': 'i liked it.'}
+
+  Args:
+    dataset: records of `t5cr_reviews`.
+
+  Returns:
+    The examples of a review in order.
+  """
+
+  def sentences_in_turn(record: Example) -> tf.data.Dataset:
+    header = tf.strings.join(["Review for @ ", record["title"], " @:"])
+    parts = _lower(tf.concat([[header], record["sentences"]], axis=0))
+
+    def next_sentence(position: tf.Tensor) -> Example:
+      before = tf.strings.reduce_join(parts[:position], separator=" ")
+      return {"inputs": REVIEW_PREFIX + before, "targets": parts[position]}
+
+    count = tf.size(parts, out_type=tf.int64)
+    return tf.data.Dataset.range(1, count).map(next_sentence)
+
+  return dataset.flat_map(sentences_in_turn)
+
+
+def probe(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """A probe's input and target, lowercased; its other fields stay.
+
+  Before:
+    {'inputs': 'redial conversation: [User] Can you recommend me a movie like'
+               ' @ Heat (1995) @?',
+     'targets': 'Sure, have you seen @ Fargo (1996) @?',
+     'probe_id': 3, 'candidate': 0, …}
+  After:
+    {'inputs': 'redial conversation: [user] can you recommend me a movie like'
+               ' @ heat (1995) @?',
+     'targets': 'sure, have you seen @ fargo (1996) @?',
+     'probe_id': 3, 'candidate': 0, …}
+
+  Args:
+    dataset: records of `t5cr_probes/<probe>`.
+
+  Returns:
+    One example per record.
+  """
+
+  def lowercased(record: Example) -> Example:
+    return {
+      **record,
+      "inputs": _lower(record["inputs"]),
+      "targets": _lower(record["targets"]),
+    }
+
+  return dataset.map(lowercased, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def append_eos(
+  dataset: tf.data.Dataset,
+  output_features: Mapping[str, Any],
+  sequence_length: Mapping[str, int] | None = None,
+  feature_lengths: Mapping[str, int] | None = None,
+) -> tf.data.Dataset:
+  """Ends inputs and targets with EOS, truncating them to leave room for it.
+
+  Before, with sequence_length {'inputs': 4, 'targets': 4}:
+    {'inputs': [7, 8, 9, 10, 11], 'targets': [5]}
+  After:
+    {'inputs': [7, 8, 9, 1], 'targets': [5, 1]}
+
+  Args:
+    dataset: tokenized examples.
+    output_features: the task's features, as seqio passes them.
+    sequence_length: the run's lengths in tokens, as seqio passes them.
+    feature_lengths: the task's own limits in tokens, where it has any; the
+      smaller of the two counts.
+
+  Returns:
+    The examples.
+  """
+  lengths = dict(feature_lengths or {})
+  for name, length in (sequence_length or {}).items():
+    if length is not None:
+      lengths[name] = min(length, lengths.get(name, length))
+  return seqio.preprocessors.append_eos_after_trim(
+    dataset, output_features=output_features, sequence_length=lengths
+  )
+
+
+def _lower(text: tf.Tensor) -> tf.Tensor:
+  return tf.strings.lower(text, encoding="utf-8")

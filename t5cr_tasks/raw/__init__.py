@@ -1,0 +1,1 @@
+"""The raw files as their publishers ship them: find, parse, validate."""

@@ -1,0 +1,65 @@
+"""What a reader read, kept and dropped, and why."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass
+class Tally:
+  """Counts of one kind of thing in one data set: read = kept + dropped.
+
+  Attributes:
+    read: how many the raw files hold.
+    kept: how many went on.
+    dropped: how many did not, by reason.
+    noted: how many had a peculiarity that did not stop them, by which one.
+  """
+
+  read: int = 0
+  kept: int = 0
+  dropped: collections.Counter[str] = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  noted: collections.Counter[str] = dataclasses.field(
+    default_factory=collections.Counter
+  )
+
+  def keep(self, count: int = 1) -> None:
+    """Counts things that were read and kept."""
+    self.read += count
+    self.kept += count
+
+  def drop(self, reason: str, count: int = 1) -> None:
+    """Counts things that were read and dropped."""
+    if count:
+      self.read += count
+      self.dropped[reason] += count
+
+  def note(self, peculiarity: str, count: int = 1) -> None:
+    """Counts a peculiarity of things that are counted elsewhere."""
+    if count:
+      self.noted[peculiarity] += count
+
+  def to_dict(self) -> dict[str, Any]:
+    """The counts as plain JSON types, reasons in alphabetical order."""
+    return {
+      "read": int(self.read),
+      "kept": int(self.kept),
+      "dropped": {key: int(n) for key, n in sorted(self.dropped.items())},
+      "noted": {key: int(n) for key, n in sorted(self.noted.items())},
+    }
+
+
+class Tallies(collections.defaultdict[str, Tally]):
+  """The tallies of one data set, by what is counted."""
+
+  def __init__(self) -> None:
+    """Begins with no tally; each is made when first asked for."""
+    super().__init__(Tally)
+
+  def to_dict(self) -> dict[str, dict[str, Any]]:
+    """All tallies as plain JSON types, in the order they were begun."""
+    return {name: tally.to_dict() for name, tally in self.items()}

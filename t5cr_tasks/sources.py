@@ -1,0 +1,89 @@
+"""Where tasks read from: TFDS data sets that must have been built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import seqio
+import tensorflow_datasets as tfds
+
+from t5cr_tasks.errors import DataError
+
+
+class BuiltDataSource(seqio.TfdsDataSource):
+  """A TFDS data set that is read where it stands and never built on the fly.
+
+  Which corpus that is follows `seqio.set_tfds_data_dir_override` (the flag
+  `--tfds_data_dir`), also where it changes during a process. Reading a data set
+  that is not there raises DataError with what builds it.
+  """
+
+  def __init__(
+    self,
+    tfds_name: str,
+    splits: Sequence[str],
+    tfds_data_dir: str | None = None,
+  ):
+    """Reads nothing.
+
+    Args:
+      tfds_name: name with version, such as `t5cr_redial:1.0.0`.
+      splits: the splits that the data set has.
+      tfds_data_dir: the data directory, whatever the override; None for the
+        override or, without one, TFDS's own default.
+    """
+    self._name = tfds_name
+    self._data_dir = tfds_data_dir
+    super().__init__(tfds_name, splits=splits, read_only=True)
+
+  @property
+  def tfds_dataset(self) -> seqio.LazyTfdsLoader:
+    """A loader of the data set, which raises DataError where it reads none."""
+    # A loader keeps the first override it sees, so each use takes a fresh one.
+    # They share their builders.
+    loader = _BuiltLoader(self._name, read_only=True)
+    if self._data_dir:
+      loader.override_data_dir(self._data_dir)
+    return loader
+
+  def is_built(self) -> bool:
+    """Whether the data set stands in the data directory."""
+    try:
+      return self.tfds_dataset.builder.is_prepared()
+    except DataError:
+      return False
+
+
+class _BuiltLoader(seqio.LazyTfdsLoader):
+  """A loader that checks that there is something to load."""
+
+  @property
+  def builder(self) -> tfds.core.DatasetBuilder:
+    self._require_built()
+    return super().builder
+
+  def files(self, split: str):
+    self._require_built()
+    return super().files(split)
+
+  def size(self, split: str) -> int | None:
+    self._require_built()
+    return super().size(split)
+
+  def _require_built(self) -> None:
+    # A builder that is made before its data is there stays without, so only
+    # one with data may enter the loaders' shared memory.
+    if self.is_memoized():
+      return
+    builder = tfds.builder(str(self.name), data_dir=self.data_dir)
+    if not builder.is_prepared():
+      raise _not_built(str(self.name), os.fspath(builder.data_dir))
+
+
+def _not_built(name: str, folder: str) -> DataError:
+  build = "t5cr probes build" if "probes" in name else "t5cr data build"
+  return DataError(
+    f"The data set {name} is not built: there is no {folder}. Build it with"
+    f" `{build}` (see its --help), and pass the same --tfds_data_dir here."
+  )

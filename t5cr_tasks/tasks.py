@@ -1,0 +1,193 @@
+"""The seqio Tasks, declared in one table and registered by one loop.
+
+| task | in the paper |
+|---|---|
+| `t5cr_redial_conversation` | ReDial Dialogues, Tables 1 and 2 |
+| `t5cr_movielens_sequence` | ML Sequences, Table 1 |
+| `t5cr_movielens_tags` | ML Tags, Table 1 |
+| `t5cr_movielens_review` | ML Reviews, Table 1 |
+| `t5cr_probe_recommendation` | Rec Probe, Tables 3 and 4 |
+| `t5cr_probe_attribute` | Attr Probe, Tables 3 and 4 |
+| `t5cr_probe_combination` | Combo Probe, Tables 3 and 4 |
+| `t5cr_probe_description` | Desc Probe, Tables 3 and 4 |
+| `t5cr_probe_recommendation_sequence` | end of section 4.1 |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import seqio
+import tensorflow as tf
+
+from t5cr_tasks import metrics, postprocessors, preprocessors, sources
+from t5cr_tasks import vocabulary as vocabulary_lib
+from t5cr_tasks.errors import DataError
+
+# Paper section 2.6: lengths in tokens, longer text is truncated.
+FEATURE_LENGTHS: Mapping[str, int] = {"inputs": 512, "targets": 128}
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSpec:
+  """What one Task is made of.
+
+  Attributes:
+    name: the Task's name, without prefix.
+    tfds_name: the data set that it reads, with version.
+    splits: the splits of that data set.
+    preprocess: records to examples with the strings `inputs` and `targets`.
+    summary: one line for lists of tasks.
+    postprocess: see `postprocessors`; None for tasks without metrics.
+    metric_fns: seqio metric functions.
+  """
+
+  name: str
+  tfds_name: str
+  splits: tuple[str, ...]
+  preprocess: Callable[[tf.data.Dataset], tf.data.Dataset]
+  summary: str
+  postprocess: Callable[..., Any] | None = None
+  metric_fns: tuple[Callable[..., Mapping[str, float]], ...] = ()
+
+  def examples(
+    self, split: str, data_dir: str | None = None, seed: int | None = None
+  ) -> tf.data.Dataset:
+    """The task's examples as text, in the order in which they are stored.
+
+    Args:
+      split: one of the task's splits.
+      data_dir: the data directory; None for the one in use.
+      seed: of what the preprocessor draws at random.
+
+    Returns:
+      A dataset with the strings `inputs` and `targets`.
+
+    Raises:
+      DataError: the data set is not built.
+    """
+    source = sources.BuiltDataSource(self.tfds_name, self.splits, data_dir)
+    with seqio.map_seed_manager(seed):
+      return self.preprocess(source.get_dataset(split, shuffle=False))
+
+
+def _probe_spec(probe: str, summary: str) -> TaskSpec:
+  return TaskSpec(
+    name=f"t5cr_probe_{probe}",
+    tfds_name=f"t5cr_probes/{probe}:1.0.0",
+    splits=("validation",),
+    preprocess=preprocessors.probe,
+    summary=summary,
+    postprocess=postprocessors.probe,
+    metric_fns=(metrics.probe_accuracy,),
+  )
+
+
+TASKS: dict[str, TaskSpec] = {
+  spec.name: spec
+  for spec in (
+    TaskSpec(
+      name="t5cr_redial_conversation",
+      tfds_name="t5cr_redial:1.0.0",
+      splits=("train", "validation"),
+      preprocess=preprocessors.conversation,
+      summary="a ReDial dialogue to the recommender's next response",
+      postprocess=postprocessors.conversation,
+      metric_fns=(metrics.dialogue_metrics,),
+    ),
+    TaskSpec(
+      name="t5cr_movielens_sequence",
+      tfds_name="t5cr_movielens/sequences:1.0.0",
+      splits=("train",),
+      preprocess=preprocessors.sequence,
+      summary="1-9 movies that a user rated highly to the next one",
+    ),
+    TaskSpec(
+      name="t5cr_movielens_tags",
+      tfds_name="t5cr_movielens/tags:1.0.0",
+      splits=("train",),
+      preprocess=preprocessors.tags,
+      summary="1-5 tags of the tag genome to a movie that has them",
+    ),
+    TaskSpec(
+      name="t5cr_movielens_review",
+      tfds_name="t5cr_reviews:1.0.0",
+      splits=("train",),
+      preprocess=preprocessors.review,
+      summary="the beginning of a review to its next sentence",
+    ),
+    _probe_spec("recommendation", "a related or a popular movie?"),
+    _probe_spec("attribute", "a movie with the tag or one without?"),
+    _probe_spec("combination", "a related movie with the tag or neither?"),
+    _probe_spec("description", "a review after its movie or another?"),
+    _probe_spec(
+      "recommendation_sequence", "the same pairs as a movie sequence"
+    ),
+  )
+}
+
+
+def register(
+  prefix: str = "",
+  vocabulary: seqio.Vocabulary | None = None,
+  feature_lengths: Mapping[str, int] | None = None,
+) -> list[str]:
+  """Registers every Task; those that are registered already stay.
+
+  Args:
+    prefix: put before each name, so that a project can have its own copies.
+    vocabulary: of inputs and targets; None for `default_vocabulary`.
+    feature_lengths: limits in tokens that hold whatever lengths a run asks
+      for, such as FEATURE_LENGTHS; None for none.
+
+  Returns:
+    The names of the Tasks.
+
+  Raises:
+    DataError: a task of that name has another vocabulary.
+  """
+  vocabulary = vocabulary or vocabulary_lib.default_vocabulary()
+  feature = seqio.Feature(vocabulary, add_eos=True)
+  names = []
+  for spec in TASKS.values():
+    name = prefix + spec.name
+    names.append(name)
+    if name in seqio.TaskRegistry.names():
+      _check_same_vocabulary(name, vocabulary)
+      continue
+    source: Any = sources.BuiltDataSource(spec.tfds_name, spec.splits)
+    seqio.TaskRegistry.add(
+      name,
+      source=source,
+      output_features={"inputs": feature, "targets": feature},
+      preprocessors=_preprocessors(spec, feature_lengths),
+      postprocess_fn=spec.postprocess,
+      metric_fns=list(spec.metric_fns),
+    )
+  return names
+
+
+def _preprocessors(
+  spec: TaskSpec, feature_lengths: Mapping[str, int] | None
+) -> Sequence[Callable[..., tf.data.Dataset]]:
+  # No cache placeholder: the text is cheap to make, and a t5x run with
+  # USE_CACHED_TASKS left at its default then reads the data set directly.
+  return [
+    spec.preprocess,
+    seqio.preprocessors.tokenize,
+    functools.partial(
+      preprocessors.append_eos, feature_lengths=feature_lengths
+    ),
+  ]
+
+
+def _check_same_vocabulary(name: str, vocabulary: seqio.Vocabulary) -> None:
+  features = seqio.TaskRegistry.get(name).output_features
+  if features["targets"].vocabulary != vocabulary:
+    raise DataError(
+      f"The task {name} is registered already, with another vocabulary."
+      " Register these tasks with another prefix."
+    )

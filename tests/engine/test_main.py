@@ -1,0 +1,312 @@
+"""The commands from gin files to run folders, on a tiny model."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from t5cr import errors
+from t5cr.engine import checkpoints, gin_config, main, runs
+
+MODEL = """
+EMB_DIM = 16
+NUM_HEADS = 2
+HEAD_DIM = 8
+MLP_DIM = 32
+NUM_ENCODER_LAYERS = 1
+NUM_DECODER_LAYERS = 1
+TASK_FEATURE_LENGTHS = {'inputs': 32, 'targets': 16}
+BATCH_SIZE = 4
+EVAL_BATCH_SIZE = 8
+CHECKPOINT_PERIOD = 2
+LEARNING_RATE = 0.01
+SEED = 2
+MIXTURE_OR_TASK_MODULE = None
+MIXTURE_OR_TASK_NAME = 'tiny_mixture'
+EVAL_TASKS = ('tiny_*',)
+TRAIN_STEPS = 4
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tasks():
+  tiny.register()
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+  path = tmp_path_factory.mktemp("gin") / "tiny.gin"
+  path.write_text(MODEL)
+  return path
+
+
+def train(recipe, folder, *bindings, **kwargs):
+  return main.train(
+    gin_files=["t5cr/finetune.gin", recipe],
+    gin_bindings=[f"MODEL_DIR = {str(folder)!r}", *bindings],
+    **kwargs,
+  )
+
+
+@pytest.fixture(scope="module")
+def run_folder(recipe, tmp_path_factory):
+  """A complete run."""
+  folder = tmp_path_factory.mktemp("runs") / "run"
+  train(recipe, folder)
+  return folder
+
+
+def snapshot(folder):
+  return {
+    path: path.stat().st_mtime_ns
+    for path in pathlib.Path(folder).rglob("*")
+    if path.is_file()
+  }
+
+
+def test_a_run_folder_has_the_layout_of_t5x(run_folder):
+  names = {path.name for path in run_folder.iterdir()}
+  assert names == {
+    "config.gin",
+    "run.json",
+    "train",
+    "inference_eval",
+    "checkpoint_2",
+    "checkpoint_4",
+  }
+  files = {
+    path.name for path in (run_folder / "inference_eval").glob("*.jsonl")
+  }
+  assert files == {
+    "tiny_copy-000004.jsonl",
+    "tiny_copy-metrics.jsonl",
+    "tiny_score-000004.jsonl",
+    "tiny_score-metrics.jsonl",
+  }
+
+
+def test_run_json_says_what_the_run_is(run_folder):
+  record = json.loads((run_folder / "run.json").read_text())
+  params, config, step = checkpoints.restore_params(
+    run_folder, main.partitioning.make_mesh()
+  )
+  assert (record["step"], step, record["seed"]) == (4, 4, 2)
+  assert record["parameters"] == sum(p.size for p in jax.tree.leaves(params))
+  assert record["settings"]["T5Config"]["vocab_size"] == config.vocab_size
+  assert config.vocab_size == 384
+  assert record["seconds"]["total"] > record["seconds"]["evaluate"] > 0
+  assert record["versions"]["jax"] == jax.__version__
+  assert len(record["data_fingerprint"]) == 64
+
+
+def test_started_again_a_complete_run_only_reads(recipe, run_folder):
+  before = snapshot(run_folder / "inference_eval")
+  results = train(recipe, run_folder)
+  assert snapshot(run_folder / "inference_eval") == before
+  assert results["tiny_copy"]["exact_count"] == 7
+  record = json.loads((run_folder / "run.json").read_text())
+  assert record["sessions"] >= 2
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(recipe, run_folder, tmp_path):
+  class Killed(Exception):
+    pass
+
+  def kill(stage, done, total, unit):
+    if (stage, done) == ("train", 3):
+      raise Killed
+
+  with pytest.raises(Killed):
+    train(recipe, tmp_path / "run", progress=kill)
+  assert checkpoints.steps(tmp_path / "run") == [2]
+  train(recipe, tmp_path / "run")
+  mesh = main.partitioning.make_mesh()
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    checkpoints.restore_params(tmp_path / "run", mesh)[0],
+    checkpoints.restore_params(run_folder, mesh)[0],
+  )
+  for name in ("tiny_copy-000004.jsonl", "tiny_score-000004.jsonl"):
+    assert (tmp_path / "run" / "inference_eval" / name).read_text() == (
+      run_folder / "inference_eval" / name
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+  ("binding", "message"),
+  [
+    ("LEARNING_RATE = 0.02", "learning_rate is 0.01 there and 0.02 here"),
+    ("EMB_DIM = 32", "T5Config.emb_dim is 16 there and 32 here"),
+    ("SEED = 3", "seed is 2 there and 3 here"),
+    ("MIXTURE_OR_TASK_NAME = 'tiny_copy'", "'tiny_mixture' there"),
+  ],
+)
+def test_a_folder_with_another_run_is_refused_and_unchanged(
+  recipe, run_folder, binding, message
+):
+  before = snapshot(run_folder)
+  with pytest.raises(errors.UsageError, match=message) as caught:
+    train(recipe, run_folder, binding)
+  assert str(run_folder) in str(caught.value)
+  assert snapshot(run_folder) == before
+
+
+def test_other_checkpoints_are_not_taken_for_ours(recipe, tmp_path):
+  (tmp_path / "checkpoint_5" / "config").mkdir(parents=True)
+  with pytest.raises(errors.UsageError, match="no run.json"):
+    train(recipe, tmp_path)
+
+
+def test_other_files_in_a_new_folder_do_not_matter(recipe, tmp_path):
+  (tmp_path / "log.txt").write_text("started")
+  train(recipe, tmp_path, "TRAIN_STEPS = 0", "EVAL_TASKS = ()")
+  assert checkpoints.steps(tmp_path) == [0]
+  record = json.loads((tmp_path / "run.json").read_text())
+  assert record["step"] == 0
+
+
+def test_config_gin_repeats_the_run(run_folder, tmp_path):
+  gin_config.parse([run_folder / "config.gin"])
+  run = gin_config.build(main._TRAIN)
+  assert run.model_dir == str(run_folder)
+  assert run.config.train_steps == 4
+  assert run.data.mixture_or_task_name == "tiny_mixture"
+
+
+def test_another_evaluation_replaces_the_results(recipe, run_folder, tmp_path):
+  folder = tmp_path / "run"
+  train(recipe, folder, "TRAIN_STEPS = 0", "EVAL_TASKS = ('tiny_score',)")
+  metrics = folder / "inference_eval" / "tiny_score-metrics.jsonl"
+  assert json.loads(metrics.read_text())["count"] == 7
+  bindings = ["TRAIN_STEPS = 0", "EVAL_TASKS = ('tiny_score',)"]
+  train(recipe, folder, *bindings, "EVAL_NUM_EXAMPLES = 5")
+  assert json.loads(metrics.read_text())["count"] == 5
+
+
+def test_eval_repeats_the_runs_own_evaluation(recipe, run_folder, tmp_path):
+  results = main.eval(
+    gin_files=["t5cr/eval.gin", recipe],
+    gin_bindings=[
+      "MIXTURE_OR_TASK_NAME = 'tiny_mixture'",
+      f"CHECKPOINT_PATH = {str(run_folder)!r}",
+      f"EVAL_OUTPUT_DIR = {str(tmp_path)!r}",
+    ],
+  )
+  assert set(results) == {"tiny_copy", "tiny_score"}
+  for name in ("tiny_copy-metrics.jsonl", "tiny_score-000004.jsonl"):
+    assert (tmp_path / "inference_eval" / name).read_text() == (
+      run_folder / "inference_eval" / name
+    ).read_text()
+
+
+def infer_flags(recipe, run_folder, tmp_path, tasks, file="infer"):
+  return {
+    "gin_files": [f"t5cr/{file}.gin", recipe],
+    "gin_bindings": [
+      f"MIXTURE_OR_TASK_NAME = {tasks!r}",
+      f"CHECKPOINT_PATH = {str(run_folder / 'checkpoint_2')!r}",
+      f"INFER_OUTPUT_DIR = {str(tmp_path)!r}",
+    ],
+  }
+
+
+def test_infer_and_score_write_the_files_of_t5x(recipe, run_folder, tmp_path):
+  tasks = ["tiny_score", "tiny_silent"]
+  predicted = main.infer(**infer_flags(recipe, run_folder, tmp_path, tasks))
+  scored = main.score(
+    **infer_flags(recipe, run_folder, tmp_path, "tiny_score", "score")
+  )
+  assert [path.name for path in (*predicted, *scored)] == [
+    "tiny_score-predict.jsonl-00000-of-00001",
+    "tiny_silent-predict.jsonl-00000-of-00001",
+    "tiny_score-score.jsonl-00000-of-00001",
+  ]
+  for path in (*predicted, *scored):
+    assert len(path.read_text().splitlines()) == 7
+
+
+def test_score_scores_whatever_the_file_says(recipe, run_folder, tmp_path):
+  (path,) = main.score(
+    **infer_flags(recipe, run_folder, tmp_path, "tiny_score", "infer")
+  )
+  assert path.name.startswith("tiny_score-score.jsonl")
+
+
+@pytest.mark.parametrize(
+  ("bindings", "message"),
+  [
+    (["TRIAN_STEPS = 5"], "TRIAN_STEPS.*Did you mean TRAIN_STEPS"),
+    (["TRAIN_STEPS = %NOWHERE"], "NOWHERE .used by TRAIN_STEPS"),
+    (["T5Config.emb_dims = 5"], "emb_dims"),
+    (["Transformer.emb_dim = 5"], "Transformer"),
+    (["TRAIN_STEPS = five"], "five"),
+    (["LEARNING_RATE_SCHEDULE = 'steep'"], "'steep' is unknown"),
+    (["MIXTURE_OR_TASK_NAME = 'tiny_mixtrue'"], "Nearest: tiny_mixture"),
+    (["EVAL_TASKS = ['tiny_silent']"], "tiny_silent cannot be evaluated"),
+    (["VOCAB_SIZE = 128"], "128 rows.*259 tokens"),
+    (["MESH_MODEL = 3"], "MESH_MODEL"),
+    (["INITIAL_CHECKPOINT_PATH = '/nowhere'"], "No checkpoint at /nowhere"),
+    (["MIXTURE_OR_TASK_MODULE = 'no_such'"], "no module 'no_such'"),
+    (["TASK_FEATURE_LENGTHS = {'inputs': 32}"], "TASK_FEATURE_LENGTHS"),
+  ],
+)
+def test_what_is_wrong_is_named_before_anything_is_written(
+  recipe, tmp_path, bindings, message
+):
+  with pytest.raises(errors.UsageError, match=message) as caught:
+    train(recipe, tmp_path / "run", *bindings)
+  assert "In call to configurable" not in str(caught.value)
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_gin_file_that_is_not_there_is_named(tmp_path):
+  with pytest.raises(errors.UsageError, match="absent.gin.*search_paths"):
+    main.train(gin_files=["absent.gin"])
+
+
+def test_gin_search_paths_are_searched(recipe, tmp_path):
+  (tmp_path / "found.gin").write_text("TRAIN_STEPS = -5\n")
+  with pytest.raises(errors.UsageError, match="TRAIN_STEPS is -5"):
+    main.train(
+      gin_files=["t5cr/finetune.gin", recipe, "found.gin"],
+      gin_bindings=["MODEL_DIR = 'x'"],
+      gin_search_paths=[tmp_path],
+    )
+
+
+def test_a_recipe_alone_asks_for_a_run_file():
+  with pytest.raises(errors.UsageError, match="t5cr/finetune.gin"):
+    main.train(gin_files=["recipe/sample.gin"])
+
+
+def test_eval_with_another_vocabulary_is_refused(recipe, tmp_path):
+  small = checkpoints.TrainState(
+    step=jnp.int32(1), params={"x": jnp.zeros(1)}, opt_state={}
+  )
+  with checkpoints.Writer(tmp_path / "small") as writer:
+    writer.save(
+      1, small, dataclasses.replace(tiny.CONFIG, vocab_size=128), None
+    )
+  with pytest.raises(errors.UsageError, match="128 rows.*259 tokens"):
+    main.eval(
+      gin_files=["t5cr/eval.gin", recipe],
+      gin_bindings=[
+        "MIXTURE_OR_TASK_NAME = 'tiny_score'",
+        f"CHECKPOINT_PATH = {str(tmp_path / 'small')!r}",
+        f"EVAL_OUTPUT_DIR = {str(tmp_path / 'out')!r}",
+      ],
+    )
+
+
+def test_a_damaged_record_is_not_overwritten(recipe, tmp_path):
+  (tmp_path / "run.json").write_text("{")
+  with pytest.raises(errors.UsageError, match="run.json is no JSON"):
+    train(recipe, tmp_path)
+  assert (tmp_path / "run.json").read_text() == "{"
+  with pytest.raises(errors.UsageError):
+    runs.check_same(tmp_path, {})

@@ -1,0 +1,264 @@
+"""Training: schedules, one step by hand, interruption, determinism."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from t5cr import errors
+from t5cr.engine import checkpoints, losses, model, partitioning, train
+
+CONFIG = train.TrainConfig(
+  train_steps=6, learning_rate=0.01, seed=2, checkpoint_period=2, log_period=2
+)
+
+
+class Synthetic:
+  """Endless batches that are a function of their number."""
+
+  def __init__(self):
+    self.position = 0
+
+  def __next__(self):
+    generator = np.random.default_rng(self.position)
+    self.position += 1
+    targets = generator.integers(2, 300, (4, 6), dtype=np.int32)
+    return {
+      "encoder_input_tokens": generator.integers(2, 300, (4, 8), np.int32),
+      "decoder_target_tokens": targets,
+      "decoder_input_tokens": np.pad(targets, ((0, 0), (1, 0)))[:, :-1],
+      "decoder_loss_weights": (generator.random((4, 6)) < 0.8).astype(np.int32),
+    }
+
+  def save(self, filename):
+    filename.write_text(str(self.position))
+
+  def restore(self, filename):
+    self.position = int(filename.read_text())
+
+
+class Interrupted(Exception):
+  """Stands for whatever ends a process."""
+
+
+@pytest.fixture(scope="module")
+def mesh():
+  return partitioning.make_mesh(devices=jax.devices()[:1])
+
+
+def run(folder, mesh, config=CONFIG, make_batches=Synthetic, **kwargs):
+  return train.train(
+    config, tiny.CONFIG, make_batches, model_dir=folder, mesh=mesh, **kwargs
+  )
+
+
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, mesh):
+  return run(tmp_path_factory.mktemp("whole"), mesh)
+
+
+def test_the_same_seed_gives_the_same_parameters(tmp_path, mesh, uninterrupted):
+  assert_same(run(tmp_path, mesh), uninterrupted)
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 4])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(
+  tmp_path, mesh, uninterrupted, killed_at
+):
+  def kill(stage, done, total, unit):
+    if done == killed_at:
+      raise Interrupted
+
+  with pytest.raises(Interrupted):
+    run(tmp_path, mesh, hooks=train.Hooks(progress=kill))
+  assert checkpoints.steps(tmp_path) == [s for s in (2, 4) if s <= killed_at]
+  reported = []
+  hooks = train.Hooks(progress=lambda *what: reported.append(what))
+  assert_same(run(tmp_path, mesh, hooks=hooks), uninterrupted)
+  first = killed_at - killed_at % 2
+  assert reported == [("train", step, 6, "steps") for step in range(first, 7)]
+
+
+def test_more_steps_go_on_from_the_last(tmp_path, mesh, uninterrupted):
+  run(tmp_path, mesh, dataclasses.replace(CONFIG, train_steps=3))
+  assert_same(run(tmp_path, mesh), uninterrupted)
+
+
+def test_a_complete_run_is_left_alone(tmp_path, mesh):
+  first = run(tmp_path, mesh)
+
+  def never():
+    raise AssertionError("no data is needed")
+
+  seen = []
+  hooks = train.Hooks(evaluate=lambda state, step: seen.append(step))
+  again = run(tmp_path, mesh, make_batches=never, hooks=hooks)
+  assert_same(again, first)
+  assert seen == [6]
+
+
+def test_no_steps_write_the_initial_checkpoint(tmp_path, mesh):
+  def never():
+    raise AssertionError("no data is needed")
+
+  config = dataclasses.replace(CONFIG, train_steps=0)
+  state = run(tmp_path, mesh, config, never)
+  assert checkpoints.steps(tmp_path) == [0]
+  assert int(state.step) == 0
+  assert_same(state, train.initial_state(config, tiny.CONFIG, mesh))
+
+
+def test_training_goes_on_from_the_initial_checkpoint_without_data(
+  tmp_path, mesh, uninterrupted
+):
+  run(tmp_path, mesh, dataclasses.replace(CONFIG, train_steps=0))
+  assert_same(run(tmp_path, mesh), uninterrupted)
+
+
+def test_an_initial_checkpoint_gives_parameters_moments_and_step(
+  tmp_path, mesh
+):
+  source = run(tmp_path / "a", mesh, dataclasses.replace(CONFIG, train_steps=2))
+  config = dataclasses.replace(CONFIG, train_steps=3)
+  batches = Synthetic()
+  state = run(
+    tmp_path / "b",
+    mesh,
+    config,
+    lambda: batches,
+    initial_checkpoint=tmp_path / "a",
+  )
+  assert batches.position == 1  # its own data, from the start
+  assert checkpoints.steps(tmp_path / "b") == [3]
+  step = train.make_train_step(config, tiny.CONFIG, mesh)
+  expected, _ = step(source, next(Synthetic()))
+  assert_same(state, expected)
+
+
+def test_one_step_is_the_gradient_of_the_mean_loss(mesh):
+  """The step against the same thing written out."""
+  config = dataclasses.replace(CONFIG, z_loss=0.0)
+  quiet = dataclasses.replace(tiny.CONFIG, dropout_rate=0.0)
+  state = train.initial_state(config, quiet, mesh)
+  params = jax.tree.map(np.array, state.params)
+  batch = next(Synthetic())
+  stepped, sums = train.make_train_step(config, quiet, mesh)(state, batch)
+
+  def mean_loss(params):
+    logits = model.apply(params, quiet, batch)
+    targets = batch["decoder_target_tokens"][..., None]
+    picked = jnp.take_along_axis(jax.nn.log_softmax(logits), targets, -1)
+    weights = batch["decoder_loss_weights"]
+    return -(picked[..., 0] * weights).sum() / weights.sum()
+
+  loss, gradients = jax.jit(jax.value_and_grad(mean_loss))(params)
+  tx = train.make_optimizer(config)
+  updates, _ = tx.update(gradients, tx.init(params), params)
+  expected = optax.apply_updates(params, updates)
+  np.testing.assert_allclose(sums["loss"] / sums["target_tokens"], loss, 1e-5)
+  assert sums["target_tokens"] == batch["decoder_loss_weights"].sum()
+  assert sums["tokens"] == sums["target_tokens"] + 4 * 8
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
+    stepped.params,
+    expected,
+  )
+
+
+def test_each_step_has_a_dropout_of_its_own(mesh):
+  take = train.make_train_step(CONFIG, tiny.CONFIG, mesh)
+
+  def loss(step):
+    state = train.initial_state(CONFIG, tiny.CONFIG, mesh)
+    state = dataclasses.replace(state, step=jnp.int32(step))
+    return float(take(state, next(Synthetic()))[1]["loss"])
+
+  assert loss(0) == loss(0) != loss(1)
+
+
+def test_the_step_compiles_once(mesh):
+  state = train.initial_state(CONFIG, tiny.CONFIG, mesh)
+  step = train.make_train_step(CONFIG, tiny.CONFIG, mesh)
+  batches = Synthetic()
+  for _ in range(3):
+    state, _ = step(state, partitioning.put_batch(next(batches), mesh))
+  assert step._cache_size() == 1
+
+
+def test_metrics_cover_every_step_once(tmp_path, mesh):
+  class Writer:
+    written: dict = {}
+
+    def write_scalars(self, step, scalars):
+      self.written[step] = scalars
+
+    def flush(self):
+      self.written["flushed"] = True
+
+  writer = Writer()
+  config = dataclasses.replace(CONFIG, log_period=4, eval_period=3)
+  seen = []
+  hooks = train.Hooks(
+    metric_writer=writer, evaluate=lambda state, step: seen.append(step)
+  )
+  run(tmp_path, mesh, config, hooks=hooks)
+  assert seen == [3, 6]
+  # Each checkpoint, evaluation and logging period ends an interval.
+  assert list(writer.written) == [2, 3, 4, 6, "flushed"]
+  for step in (2, 3, 4, 6):
+    metrics = writer.written[step]
+    assert 4 < metrics["loss"] < 9
+    assert metrics["learning_rate"] == pytest.approx(0.01)
+    assert 0 <= metrics["data_wait_share"] <= 1
+    assert metrics["tokens_per_second"] > metrics["target_tokens_per_second"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, mesh, monkeypatch):
+  monkeypatch.setattr(losses, "cross_entropy", lambda *a, **k: (jnp.nan, 1.0))
+  with pytest.raises(errors.UsageError, match="loss is nan at step 2"):
+    run(tmp_path, mesh)
+  assert checkpoints.steps(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+  ("schedule", "warmup", "at"),
+  [
+    ("constant", 0, {0: 1.0, 99: 1.0}),
+    ("constant", 10, {0: 0.0, 5: 0.5, 10: 1.0, 99: 1.0}),
+    ("linear", 0, {0: 1.0, 50: 0.5, 100: 0.0}),
+    ("linear", 20, {10: 0.5, 20: 1.0, 60: 0.5, 100: 0.0}),
+    ("cosine", 0, {0: 1.0, 50: 0.5, 100: 0.0}),
+    ("rsqrt", 25, {25: 1.0, 100: 0.5}),
+  ],
+)
+def test_schedules(schedule, warmup, at):
+  config = train.TrainConfig(
+    train_steps=100,
+    learning_rate=1.0,
+    learning_rate_schedule=schedule,
+    warmup_steps=warmup,
+  )
+  function = train.learning_rate_schedule(config)
+  for step, rate in at.items():
+    assert float(function(step)) == pytest.approx(rate, abs=1e-6), step
+
+
+@pytest.mark.parametrize(
+  ("values", "macro"),
+  [
+    ({"learning_rate_schedule": "steep"}, "LEARNING_RATE_SCHEDULE"),
+    ({"train_steps": -1}, "TRAIN_STEPS"),
+    ({"checkpoint_period": 0}, "CHECKPOINT_PERIOD"),
+  ],
+)
+def test_impossible_values_name_their_macro(values, macro):
+  with pytest.raises(errors.UsageError, match=macro):
+    dataclasses.replace(CONFIG, **values)

@@ -1,0 +1,260 @@
+"""The whole study, with small stand-ins for the data sets and the training."""
+
+import dataclasses
+import io
+import json
+import pathlib
+import sys
+
+import pytest
+
+from t5cr import errors, progress
+from t5cr.study import children, reproduce, rows, settings, variants
+
+FIXTURES = str(pathlib.Path(__file__).parent)
+# Stands for `t5cr train`: writes a run folder as that would.
+TRAIN = """\
+import pathlib, sys
+sys.path[:0] = {paths!r}
+import run_folders
+from t5cr import progress
+report = progress.Reporter()
+for step in range(0, 101, 50):
+  report('train', step, 100, 'steps')
+if pathlib.Path({fail!r}).exists():
+  raise SystemExit('out of memory')
+run_folders.write_run(pathlib.Path({run!r}), {name!r})
+"""
+
+
+@dataclasses.dataclass
+class World:
+  """What the stand-ins were asked to do, and what they will say."""
+
+  out: pathlib.Path
+  calls: list[str]
+  missing: set[str]
+  said: io.StringIO
+  # A row fails while this file is there.
+  fail: pathlib.Path
+
+  def run(self, names=("redial", "all"), corpus="sample", steps=None):
+    preset = "sample" if corpus == "sample" else "small"
+    chosen = settings.Settings(
+      corpus=corpus, out=self.out, preset=preset, rows=names, steps=steps
+    )
+    self.said.truncate(0)
+    self.calls.clear()
+    with progress.Reporter("plain", stream=self.said) as reporter:
+      return reproduce.reproduce(chosen, jobs=2, reporter=reporter)
+
+
+def built(name: str) -> dict:
+  tally = {"read": 5, "kept": 5, "dropped": {}, "noted": {}}
+  return {"status": "built", "counts": {"x": tally}, "fingerprint": name}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+  made = World(
+    tmp_path / "out", [], set(), io.StringIO(), tmp_path / "fail-all"
+  )
+
+  def write_corpus(raw_dir, *, seed=0):
+    made.calls.append("raw")
+    for name in settings.PUBLISHED_FILES:
+      path = pathlib.Path(raw_dir) / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_text(name)
+    return {"movies": 3}
+
+  def build_data(raw_dir, data_dir, **options):
+    made.calls.append("data")
+    found = {}
+    for name in variants.RAW_SOURCES:
+      if name in made.missing:
+        status = {"status": "skipped: no file", "counts": {}}
+        found[name] = status | {"fingerprint": None}
+      else:
+        (pathlib.Path(data_dir) / name).mkdir(parents=True, exist_ok=True)
+        found[name] = built(name)
+    return found
+
+  def train_vocabulary(data_dir, path, size, seed=0, **options):
+    made.calls.append("vocabulary")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{size} pieces")
+    return size + 100
+
+  def build_probes(data_dir, **options):
+    made.calls.append("probes")
+    path = pathlib.Path(data_dir) / "t5cr_probes" / "recommendation"
+    path.mkdir(parents=True, exist_ok=True)
+    leak = {"pairs": 10, "named": 1, "share": 0.1}
+    return {"recommendation": built("r") | {"counts": {}, "leak": leak}}
+
+  real_job = rows.job
+
+  def job(out, chosen, row, vocabulary):
+    made.calls.append(f"row {row.name}")
+    command = real_job(out, chosen, row, vocabulary)
+    code = TRAIN.format(
+      paths=[FIXTURES],
+      fail=str(made.fail) if row.name == "all" else "/nowhere",
+      run=str(out / "rows" / row.name),
+      name=row.name,
+    )
+    return dataclasses.replace(command, command=(sys.executable, "-c", code))
+
+  monkeypatch.setattr("t5cr_tasks.sample.write_corpus", write_corpus)
+  monkeypatch.setattr("t5cr_tasks.datasets.build.build", build_data)
+  monkeypatch.setattr("t5cr_tasks.vocabulary.train", train_vocabulary)
+  monkeypatch.setattr("t5cr_tasks.probes.build.build", build_probes)
+  monkeypatch.setattr(rows, "job", job)
+  return made
+
+
+def snapshot(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:
+  """Every file of a folder, with its time and content."""
+  return {
+    str(path): (path.stat().st_mtime_ns, path.read_bytes())
+    for path in sorted(folder.rglob("*"))
+    if path.is_file() and path.name != ".lock"
+  }
+
+
+def test_everything_once_then_nothing(world):
+  report_dir = world.run()
+  stages = ["raw", "data", "vocabulary", "probes", "row redial", "row all"]
+  assert world.calls == stages
+  report = json.loads((report_dir / "report.json").read_text())
+  assert [row["name"] for row in report["rows"]] == ["redial", "all"]
+  assert report["corpus"]["invented"]
+  before = snapshot(world.out)
+  world.run()
+  assert world.calls == []
+  assert "Nothing to do" in world.said.getvalue()
+  assert snapshot(world.out) == before
+
+
+def test_rows_can_be_added(world):
+  world.run(("redial",))
+  report_dir = world.run(("redial", "none"))
+  assert world.calls == ["row none"]
+  report = json.loads((report_dir / "report.json").read_text())
+  assert [row["name"] for row in report["rows"]] == ["none", "redial"]
+
+
+def test_other_settings_change_nothing(world):
+  world.run(("redial",))
+  before = snapshot(world.out)
+  with pytest.raises(errors.UsageError, match="steps: null before, 7 now"):
+    world.run(("redial",), steps=7)
+  assert snapshot(world.out) == before
+
+
+def test_a_row_that_failed_is_run_again_alone(world):
+  world.fail.touch()
+  with pytest.raises(errors.RunError, match="out of memory"):
+    world.run()
+  assert "✗ row all failed" in world.said.getvalue()
+  world.fail.unlink()
+  world.run()
+  assert world.calls == ["row all"]
+  log = (world.out / "rows" / "all" / "log.txt").read_text()
+  assert log.count("== ") == 2
+
+
+def test_rows_without_data_are_left_out_with_a_word(world):
+  world.missing = {variants.REVIEWS}
+  report_dir = world.run(tuple(variants.ROWS))
+  assert "row redial_review" not in world.calls
+  words = "Row 'all' is left out: the corpus has no reviews/reviews.csv."
+  assert words in world.said.getvalue()
+  text = (report_dir / "report.md").read_text()
+  assert "- **All (T5-CR)**: the corpus has no reviews/reviews.csv." in text
+
+
+def test_no_row_can_run(world):
+  world.missing = {variants.REVIEWS}
+  with pytest.raises(errors.UsageError, match="none of the rows all can"):
+    world.run(("all",))
+
+
+def test_dialogues_alone_make_no_probes(world):
+  world.missing = {variants.SEQUENCES, variants.TAGS, variants.REVIEWS}
+  report_dir = world.run(("none", "redial"))
+  assert "probes" not in world.calls
+  assert "No probes are built" in world.said.getvalue()
+  assert (report_dir / "report.md").exists()
+
+
+def test_raw_files_that_changed_are_refused(world, tmp_path):
+  raw = tmp_path / "raw"
+  (raw / "redial").mkdir(parents=True)
+  file = raw / "redial" / "train_data.jsonl"
+  file.write_text("{}")
+  world.run(("redial",), corpus=str(raw))
+  before = snapshot(world.out)
+  file.write_text("{ }")
+  with pytest.raises(errors.UsageError, match="redial/train_data.jsonl"):
+    world.run(("redial",), corpus=str(raw))
+  assert snapshot(world.out) == before
+
+
+@pytest.mark.parametrize(
+  "change, words",
+  [
+    ({"rows": ("everything",)}, "no row of Table 3"),
+    ({"preset": "huge"}, "The presets are sample, small, paper"),
+    ({"steps": 0}, "--steps 0"),
+    ({"corpus": "/nowhere"}, "--corpus /nowhere is no folder"),
+  ],
+)
+def test_bad_settings_make_nothing(world, change, words):
+  chosen = settings.Settings("sample", world.out, "sample")
+  chosen = dataclasses.replace(chosen, **change)
+  with pytest.raises(errors.UsageError, match=words):
+    reproduce.reproduce(chosen, jobs=1, reporter=progress.Reporter("quiet"))
+  assert not world.out.exists()
+
+
+def test_a_corpus_without_raw_files(tmp_path):
+  chosen = settings.Settings(str(tmp_path), tmp_path / "out", "small")
+  with pytest.raises(errors.UsageError, match="holds none of the raw files"):
+    settings.check(chosen)
+
+
+def test_the_command_of_a_row(tmp_path):
+  made = rows.Made(
+    data={},
+    vocabulary=rows.Vocabulary(tmp_path / "v.model", "aa"),
+    probes={"attribute": built("a"), "description": {"status": "skipped: x"}},
+  )
+  chosen = settings.Settings("sample", tmp_path, "sample", steps=7, seed=3)
+  tagged = rows.job(tmp_path, chosen, variants.ROWS["redial_tags"], made)
+  assert "--gin_file=recipe/sample.gin" in tagged.command
+  assert "--gin_file=recipe/rows/redial_tags.gin" in tagged.command
+  assert "--gin.TRAIN_STEPS=7" in tagged.command
+  tasks = "['t5cr_redial_conversation', 't5cr_probe_attribute']"
+  assert f"--gin.EVAL_TASKS={tasks}" in tagged.command
+  assert tagged.environment["T5CR_VOCABULARY"] == str(tmp_path / "v.model")
+  untrained = rows.job(tmp_path, chosen, variants.ROWS["none"], made)
+  assert not [a for a in untrained.command if "TRAIN_STEPS" in a]
+
+
+@pytest.mark.parametrize(
+  "trained, slots, alone", [(5, 2, True), (4, 2, False), (5, 1, False)]
+)
+def test_a_last_row_that_has_no_other_beside_it_gets_every_core(
+  trained, slots, alone
+):
+  names = [n for n in variants.ROWS if n != "none"][:trained]
+  waiting = {
+    name: children.Job(name, (), pathlib.Path("log"), {})
+    for name in ["none", *names]
+  }
+  queue = rows.order(waiting, slots)
+  assert [job.name for job in queue] == [*names, "none"]
+  assert queue[trained - 1].alone is alone
+  assert not any(job.alone for job in queue[: trained - 1])
