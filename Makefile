@@ -40,6 +40,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 wheel: $(INSTALLED)
+	rm -rf build dist
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 # A pyenv shim answers to python3.12 even where that version is not installed,

@@ -250,7 +250,9 @@ def invent_ratings(
   A user has two tastes and likes nearly all of the movies of one in a sitting,
   then the other's, with a few likes from elsewhere and many lower ratings.
   """
-  by_taste = {t: [m for m in movies if m.taste == t and m.weight] for t in TASTES}
+  by_taste = {
+    t: [m for m in movies if m.taste == t and m.weight] for t in TASTES
+  }
   ratings = []
   for user in range(1, size.users + 1):
     clock = rng.randint(900_000_000, 1_500_000_000)
@@ -337,7 +339,7 @@ def _guess(talk: _Talk, rng: random.Random, movies: list[Movie]) -> None:
 
 
 def _small_talk(talk: _Talk, rng: random.Random, movies: list[Movie]) -> None:
-  """Movies come up for no reason: they show their names, not their relations."""
+  """Movies come up for no reason: names are shown, but no relations."""
   movie = rng.choice(movies)
   if rng.random() < 0.6:
     talk.say("user", ASK_ANYTHING)
@@ -355,7 +357,9 @@ def invent_dialogue(
   rng: random.Random, number: int, movies: list[Movie]
 ) -> dict[str, object]:
   """Draws one dialogue as a ReDial JSON object."""
-  talk = _Talk(rng, seeker=rng.randint(1, 400), recommender=rng.randint(500, 900))
+  talk = _Talk(
+    rng, seeker=rng.randint(1, 400), recommender=rng.randint(500, 900)
+  )
   by_taste = {
     taste: [m for m in movies if m.taste == taste and m.talked_about]
     for taste in TASTES
@@ -451,7 +455,9 @@ def _write_movielens(
     folder / "ratings.csv",
     [("userId", "movieId", "rating", "timestamp"), *ratings],
   )
-  tags = sorted({t for names in TASTES.values() for t in names} | {*COMMON_TAGS})
+  tags = sorted(
+    {t for names in TASTES.values() for t in names} | {*COMMON_TAGS}
+  )
   _write_csv(
     folder / "genome-tags.csv",
     [("tagId", "tag"), *((i, tag) for i, tag in enumerate(tags, 1))],
@@ -482,7 +488,7 @@ def _write_redial(
         dialogue = invent_dialogue(rng, number, movies)
         file.write(json.dumps(dialogue) + "\n")
         number += 1
-  rows = [("movieId", "movieName", "nbMentions")]
+  rows: list[tuple[object, ...]] = [("movieId", "movieName", "nbMentions")]
   for movie in movies:
     name, year = movie.title.rsplit(" ", 1)
     # Half of ReDial's names have two spaces before the year.

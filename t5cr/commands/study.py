@@ -11,10 +11,13 @@ from t5cr.commands import options
 
 
 def reproduce(
-  out: Annotated[pathlib.Path, typer.Option(help="The study's folder.")],
   corpus: Annotated[
     str, typer.Option(help="'sample', or a folder of raw files.")
   ] = "sample",
+  out: Annotated[
+    pathlib.Path | None,
+    typer.Option(help="The study's folder; runs/<name of the corpus>."),
+  ] = None,
   preset: Annotated[
     str | None,
     typer.Option(help="sample, small or paper; chosen by the corpus."),
@@ -56,7 +59,7 @@ def reproduce(
     study.reproduce(
       settings.Settings(
         corpus=corpus,
-        out=out,
+        out=out or pathlib.Path("runs", pathlib.Path(corpus).resolve().name),
         preset=preset or ("sample" if is_sample else "small"),
         rows=chosen,
         seed=seed,
@@ -79,11 +82,12 @@ def report(
 ) -> None:
   """Write the report of a study or of a run: Markdown, HTML, JSON, plots."""
   quiet.import_tensorflow()
-  from t5cr.study import claims
+  from t5cr.study import claims, summary
   from t5cr.study import report as reports
 
   with progress.Reporter() as reporter:
     written = reports.write(path, progress=reporter)
+  typer.echo(summary.text(written))
   typer.echo(f"The report is in {path / 'report'}.")
   if check:
     checked = claims.check(written)

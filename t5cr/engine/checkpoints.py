@@ -89,27 +89,23 @@ class TrainState:
   opt_state: Any
 
 
+def _absolute(path: str | os.PathLike) -> epath.Path:
+  """Orbax takes no relative paths."""
+  remote = "://" in str(path)
+  return epath.Path(path if remote else os.path.abspath(path))
+
+
 def step_of(path: str | os.PathLike) -> int | None:
   """The step in a folder name `checkpoint_<step>`, None for other names."""
   prefix, _, step = epath.Path(path).name.rpartition("_")
   return int(step) if prefix == PREFIX and step.isdigit() else None
 
 
-def _manager(
-  directory: epath.Path, keep: int | None = None, read_only: bool = True
-) -> ocp.CheckpointManager:
-  return ocp.CheckpointManager(
-    directory,
-    options=ocp.CheckpointManagerOptions(
-      step_prefix=PREFIX,
-      max_to_keep=keep,
-      read_only=read_only,
-      save_interval_steps=0 if read_only else 1,
-      create=not read_only,
-      cleanup_tmp_directories=not read_only,
-      save_root_metadata=False,
-    ),
-  )
+def _read(path: epath.Path, **items: Any) -> Any:
+  """Reads items of one checkpoint."""
+  handler = ocp.CompositeCheckpointHandler()
+  with ocp.Checkpointer(handler) as checkpointer:
+    return checkpointer.restore(path, args=ocp.args.Composite(**items))
 
 
 def steps(model_dir: str | os.PathLike) -> list[int]:
@@ -138,7 +134,7 @@ def find(path: str | os.PathLike) -> tuple[epath.Path, int]:
   Raises:
     UsageError: there is none there, or it is not one of this engine's.
   """
-  path = epath.Path(os.path.abspath(path) if "://" not in str(path) else path)
+  path = _absolute(path)
   step = step_of(path)
   directory = path if step is None else path.parent
   known = steps(directory)
@@ -162,13 +158,14 @@ def find(path: str | os.PathLike) -> tuple[epath.Path, int]:
 def model_config(path: str | os.PathLike) -> T5Config:
   """The shape of the model whose checkpoint `path` means (see `find`)."""
   directory, step = find(path)
-  with _manager(directory) as manager:
-    args = ocp.args.Composite(config=ocp.args.JsonRestore())
-    saved = manager.restore(step, args=args)["config"]
+  where = directory / f"{PREFIX}_{step}"
+  saved = _read(where, config=ocp.args.JsonRestore())["config"]
   return T5Config(**saved["model"])
 
 
-def _check_same_model(saved: T5Config, asked: T5Config, where: str) -> None:
+def check_model(path: str | os.PathLike, asked: T5Config) -> None:
+  """Raises UsageError unless the checkpoint is of the model asked for."""
+  saved = model_config(path)
   differing = [
     f"{field.name} is {getattr(saved, field.name)} there and "
     f"{getattr(asked, field.name)} here"
@@ -178,7 +175,7 @@ def _check_same_model(saved: T5Config, asked: T5Config, where: str) -> None:
   ]
   if differing:
     raise errors.UsageError(
-      f"The checkpoint {where} is of another model: {'; '.join(differing)}. "
+      f"The checkpoint {path} is of another model: {'; '.join(differing)}. "
       "Use the recipe that it was trained with."
     )
 
@@ -210,13 +207,11 @@ def restore_params(
     UsageError: see `find`.
   """
   directory, step = find(path)
-  config = model_config(directory / f"{PREFIX}_{step}")
+  where = directory / f"{PREFIX}_{step}"
+  config = model_config(where)
   shapes = jax.eval_shape(lambda: model.init(config, jax.random.key(0)))
-  args = ocp.args.Composite(
-    params=ocp.args.StandardRestore(_with_shardings(shapes, mesh))
-  )
-  with _manager(directory) as manager:
-    return manager.restore(step, args=args)["params"], config, step
+  wanted = ocp.args.StandardRestore(_with_shardings(shapes, mesh))
+  return _read(where, params=wanted)["params"], config, step
 
 
 def restore_state(
@@ -244,8 +239,8 @@ def restore_state(
       another optimizer.
   """
   directory, step = find(path)
-  where = str(directory / f"{PREFIX}_{step}")
-  _check_same_model(model_config(where), config, where)
+  where = directory / f"{PREFIX}_{step}"
+  check_model(where, config)
   abstract = _with_shardings(state, mesh)
   items: dict[str, Any] = {
     "params": ocp.args.StandardRestore(abstract.params),
@@ -254,18 +249,17 @@ def restore_state(
     ),
   }
   # A checkpoint written before any data was read has no position.
-  if iterator is not None and (epath.Path(where) / "dataset").exists():
+  if iterator is not None and (where / "dataset").exists():
     items["dataset"] = _PositionRestore(iterator)
-  with _manager(directory) as manager:
-    try:
-      restored = manager.restore(step, args=ocp.args.Composite(**items))
-    except errors.UsageError:
-      raise
-    except ValueError as error:
-      raise errors.UsageError(
-        f"The checkpoint {where} does not fit the model and optimizer asked "
-        f"for: {str(error).splitlines()[0]}"
-      ) from error
+  try:
+    restored = _read(where, **items)
+  except errors.UsageError:
+    raise
+  except ValueError as error:
+    raise errors.UsageError(
+      f"The checkpoint {where} does not fit the model and optimizer asked "
+      f"for: {str(error).splitlines()[0]}"
+    ) from error
   optimizer = restored["optimizer"]
   return TrainState(
     step=optimizer["step"],
@@ -287,10 +281,15 @@ class Writer:
       model_dir: the run folder; made if missing.
       keep: how many of the latest checkpoints to keep, None for all.
     """
-    directory = epath.Path(model_dir)
-    if "://" not in str(directory):
-      directory = epath.Path(os.path.abspath(directory))
-    self._manager = _manager(directory, keep, read_only=False)
+    self._manager = ocp.CheckpointManager(
+      _absolute(model_dir),
+      options=ocp.CheckpointManagerOptions(
+        step_prefix=PREFIX,
+        max_to_keep=keep,
+        cleanup_tmp_directories=True,
+        save_root_metadata=False,
+      ),
+    )
 
   def __enter__(self) -> "Writer":
     """Nothing to do: the folder is open."""

@@ -38,6 +38,7 @@ class T5Config:
   relative_attention_max_distance: int = 128
 
   def __post_init__(self):
+    """Raises ValueError for an unknown activation."""
     # gin and JSON hand over lists; a hashable config can be a static argument.
     object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
     unknown = set(self.mlp_activations) - {"relu", "gelu", "silu", "linear"}

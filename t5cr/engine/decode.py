@@ -1,15 +1,15 @@
 """Greedy decoding with cached keys and values."""
 
-from collections.abc import Callable, Sequence
 import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-from jax import lax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
-import numpy as np
 
 from t5cr.engine import buckets, layers, model, partitioning
 from t5cr.engine.config import T5Config

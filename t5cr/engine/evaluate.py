@@ -143,8 +143,8 @@ def score_targets(
 
 def _model_functions(
   model: Model, config: EvalConfig, progress: Progress | None
-) -> dict[str, Callable]:
-  """What `seqio.Evaluator` calls with its enumerated data sets."""
+) -> tuple[Callable, Callable]:
+  """The predict_fn and score_fn that `seqio.Evaluator` calls."""
   from t5cr.engine import feed
 
   def predict_fn(dataset):
@@ -157,7 +157,7 @@ def _model_functions(
     scores = score_targets(model, found.inputs, found.targets, config, progress)
     return list(zip(found.indices, scores.tolist(), strict=True))
 
-  return {"predict_fn": predict_fn, "score_fn": score_fn}
+  return predict_fn, score_fn
 
 
 def evaluated(
@@ -220,12 +220,15 @@ def evaluate(
       use_cached=config.use_cached,
       seed=config.seed,
     )
-    functions = _model_functions(
+    predict_fn, score_fn = _model_functions(
       model, config, _named(progress, f"evaluate {name}")
     )
     # Metrics are computed in a thread while the next task is decoded.
     metrics, _ = evaluator.evaluate(
-      compute_metrics=True, step=step, **functions
+      compute_metrics=True,
+      step=step,
+      predict_fn=predict_fn,
+      score_fn=score_fn,
     )
     pending.append((evaluator, metrics))
   for evaluator, metrics in pending:

@@ -5,6 +5,7 @@ also run where TensorFlow is not installed, from batches that something else
 makes.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import fnmatch
@@ -13,7 +14,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import seqio
@@ -24,7 +25,7 @@ from clu import metric_writers
 from etils import epath
 
 from t5cr import errors
-from t5cr.engine.train import TrainData
+from t5cr.engine.train import Batches, TrainData
 
 # TensorFlow only reads here; the accelerator's memory belongs to JAX.
 for _kind in ("GPU", "TPU"):
@@ -121,6 +122,21 @@ def check_built(name: str) -> None:
     )
 
 
+def check_trainable(name: str, split: str) -> None:
+  """Raises UsageError if a Mixture or Task cannot be trained on."""
+  check_built(name)
+  splits = {s for task in task_names(name) for s in _splits(task)}
+  if split not in splits:
+    raise errors.UsageError(
+      f"{name} cannot be trained on: it has no split {split!r}, only "
+      f"{', '.join(sorted(splits))}. Set MIXTURE_OR_TASK_NAME to one that has."
+    )
+
+
+def _splits(task_name: str) -> Sequence[str]:
+  return list(seqio.TaskRegistry.get(task_name).splits)
+
+
 def readable(name: str) -> list[str]:
   """Names of the Tasks of a Mixture or Task whose data is there.
 
@@ -184,8 +200,9 @@ def expand(patterns: Sequence[str], split: str) -> list[str]:
 
 def _cannot_evaluate(task_name: str, split: str) -> str | None:
   task = seqio.TaskRegistry.get(task_name)
-  if split not in task.splits:
-    return f"it has no split {split!r}, only {', '.join(task.splits)}"
+  splits = _splits(task_name)
+  if split not in splits:
+    return f"it has no split {split!r}, only {', '.join(splits)}"
   if not task.metric_fns and not task.metric_objs:
     return "it has no metrics"
   return None
@@ -241,12 +258,14 @@ def _options(threads: int) -> tf.data.Options:
   options.deterministic = True
   options.threading.private_threadpool_size = threads
   options.threading.max_intra_op_parallelism = 1
+  # Tuning the parallelism costs more than it can gain with so few threads.
+  options.autotune.enabled = threads > 2
   return options
 
 
 def train_batches(
   data: TrainData, *, process_index: int = 0, process_count: int = 1
-) -> clu_data.TfDatasetIterator:
+) -> Batches:
   """Endless training batches, reproducible from the seed.
 
   Args:
@@ -265,7 +284,7 @@ def train_batches(
       processes cannot share.
   """
   mixture = provider(data.mixture_or_task_name)
-  check_built(data.mixture_or_task_name)
+  check_trainable(data.mixture_or_task_name, data.split)
   if data.batch_size % process_count:
     raise errors.UsageError(
       f"BATCH_SIZE is {data.batch_size}, which {process_count} processes "
@@ -288,7 +307,8 @@ def train_batches(
     verbose=False,
   )
   dataset = dataset.prefetch(2).with_options(_options(data.threads))
-  return clu_data.TfDatasetIterator(dataset, checkpoint=True)
+  iterator = clu_data.TfDatasetIterator(dataset, checkpoint=True)
+  return cast(Batches, iterator)
 
 
 def _tokens(rows: np.ndarray) -> list[list[int]]:
@@ -395,17 +415,29 @@ def evaluator(
     The evaluator, its examples read.
   """
   loggers = (JSONLogger, seqio.TensorBoardLogger) if output_dir else ()
-  return seqio.Evaluator(
-    task_name,
-    seqio.EncDecFeatureConverter(pack=False, apply_length_check=False),
-    eval_split=split,
-    use_cached=use_cached,
-    seed=seed,
-    sequence_length=dict(task_feature_lengths),
-    num_examples=num_examples,
-    logger_cls=loggers,
-    log_dir=str(output_dir) if output_dir else None,
-  )
+  with _quiet():
+    return seqio.Evaluator(
+      task_name,
+      seqio.EncDecFeatureConverter(pack=False, apply_length_check=False),
+      eval_split=split,
+      use_cached=use_cached,
+      seed=seed,
+      sequence_length=dict(task_feature_lengths),
+      num_examples=num_examples,
+      logger_cls=loggers,
+      log_dir=str(output_dir) if output_dir else None,
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Without warnings: seqio's are of padding, which the engine takes off."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(verbosity)
 
 
 def records(

@@ -40,8 +40,8 @@ def _plain_errors() -> Iterator[None]:
     ) from error
   except OSError as error:
     raise errors.UsageError(
-      f"{_first_words(error)} Give the path of a gin file, or one relative to "
-      f"--gin_search_paths or to {gin_root()}."
+      f"{_first_words(error)} Files that gin files include are looked for in "
+      f"--gin_search_paths and {gin_root()}."
     ) from error
   except (ValueError, SyntaxError, ImportError, AttributeError) as error:
     raise errors.UsageError(f"In the gin files: {error}") from error
@@ -53,10 +53,31 @@ def _first_words(error: Exception) -> str:
   return text.split("\nNo values supplied by Gin")[0].strip()
 
 
-def _search_paths(paths: Sequence[str | os.PathLike]) -> None:
-  for path in (*map(str, paths), str(gin_root())):
-    if path not in gin_internals._LOCATION_PREFIXES:
-      gin.add_config_file_search_path(path)
+@contextlib.contextmanager
+def _searching(folders: Sequence[str]) -> Iterator[None]:
+  """Looks for included files in these folders first."""
+  prefixes = gin_internals._LOCATION_PREFIXES
+  kept = list(prefixes)
+  prefixes[:] = [*folders, *kept]
+  try:
+    yield
+  finally:
+    prefixes[:] = kept
+
+
+def _locate(path: str | os.PathLike, folders: Sequence[str]) -> str:
+  """Where a gin file is: as given, else in the first folder that has it."""
+  name = os.fspath(path)
+  if "://" in name:
+    return name
+  for folder in ("", *folders):
+    candidate = os.path.abspath(os.path.join(folder, name))
+    if os.path.isfile(candidate):
+      return candidate
+  raise errors.UsageError(
+    f"--gin_file: there is no file {name}, neither as it stands nor in any of "
+    f"--gin_search_paths or {gin_root()}."
+  )
 
 
 def _references() -> Iterator[tuple[str, Any]]:
@@ -145,10 +166,10 @@ def parse(
       value.
   """
   gin.clear_config()
-  _search_paths(gin_search_paths)
-  with _plain_errors():
+  folders = [*map(str, gin_search_paths), str(gin_root())]
+  with _plain_errors(), _searching(folders):
     for path in gin_files:
-      gin.parse_config_file(os.fspath(path))
+      gin.parse_config_file(_locate(path, folders))
     before = _macros()
     gin.parse_config(list(gin_bindings))
     _check_spelling(before)

@@ -1,18 +1,21 @@
 """The parts of a T5 block as functions of a parameter dict.
 
 Parameter names and shapes are t5x's, so that a checkpoint of one is a
-checkpoint of the other. Shapes: b batch, q and k lengths, h heads, d head width.
+checkpoint of the other. Shapes: b batch, l, q and k lengths, e embedding,
+h heads, d head width.
 """
 
-from collections.abc import Mapping
 import dataclasses
+import functools
+import operator
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from t5cr.engine.config import T5Config
 
@@ -42,6 +45,7 @@ class Dropout:
   calls: int = 0
 
   def __call__(self, x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
+    """Zeros a share `rate` of x's columns and scales up the others."""
     if self.rng is None or self.rate == 0.0:
       return x
     self.calls += 1
@@ -76,17 +80,18 @@ def mlp(
 ) -> Float[Array, "b l e"]:
   """Feed-forward layer, gated when it has several activations."""
   gated = len(config.mlp_activations) > 1
-  hidden = None
-  for i, name in enumerate(config.mlp_activations):
-    branch = dense(params[f"wi_{i}" if gated else "wi"], x)
-    branch = ACTIVATIONS[name](branch)
-    hidden = branch if hidden is None else hidden * branch
+  branches = [
+    ACTIVATIONS[name](dense(params[f"wi_{i}" if gated else "wi"], x))
+    for i, name in enumerate(config.mlp_activations)
+  ]
+  hidden = functools.reduce(operator.mul, branches)
   return dense(params["wo"], dropout(hidden))
 
 
 def split_heads(
   x: Float[Array, "b l hd"], config: T5Config
 ) -> Float[Array, "b l h d"]:
+  """Parts the joined width of all heads."""
   return x.reshape(*x.shape[:-1], config.num_heads, config.head_dim)
 
 
@@ -133,6 +138,7 @@ def attend(
 def mask_to_bias(
   mask: Bool[Array, "b q k"],
 ) -> Float[Array, "b 1 q k"]:
+  """What to add to attention logits: 0 where true, MASKED elsewhere."""
   return jnp.where(mask, 0.0, MASKED)[:, None].astype(jnp.float32)
 
 

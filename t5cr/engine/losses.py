@@ -1,13 +1,13 @@
 """The training loss and the log-likelihood of a target."""
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def token_losses(
   logits: Float[Array, "*batch vocab"],
   targets: Int[Array, "*batch"],
@@ -26,6 +26,11 @@ def token_losses(
   Returns:
     One loss a token.
   """
+  return cast(jax.Array, _token_losses(logits, targets, z_loss))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _token_losses(logits, targets, z_loss):
   return _forward(logits, targets, z_loss)[0]
 
 
@@ -45,7 +50,7 @@ def _backward(z_loss, saved, cotangent):
   return (cotangent[..., None] * jnp.where(hit, slope - 1.0, slope), None)
 
 
-token_losses.defvjp(_forward, _backward)
+_token_losses.defvjp(_forward, _backward)
 
 
 def cross_entropy(

@@ -102,7 +102,7 @@ def train(
   from t5cr.engine import feed
 
   mixture = run.data.mixture_or_task_name
-  feed.check_built(mixture)
+  feed.check_trainable(mixture, run.data.split)
   names = feed.expand(_listed(run.eval_tasks), run.evaluation.split)
   run = dataclasses.replace(run, model=_sized(run.model, mixture, names))
   mesh = _mesh(
@@ -113,7 +113,7 @@ def train(
   settings = run.settings(feed.fingerprints([mixture]))
   runs.check_same(run.model_dir, settings)
   if run.initial_checkpoint_path:
-    checkpoints.find(run.initial_checkpoint_path)
+    checkpoints.check_model(run.initial_checkpoint_path, run.model)
   record = runs.Record(
     run.model_dir, _about(run, settings, feed.fingerprints([mixture, *names]))
   )

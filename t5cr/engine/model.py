@@ -6,13 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 
 from t5cr.engine import layers
 from t5cr.engine.config import T5Config
 from t5cr.engine.layers import Dropout, Params
 
-Batch = Mapping[str, jax.Array | np.ndarray]
+Batch = Mapping[str, Any]  # of arrays, numpy's or jax's
 
 
 def param_shapes(config: T5Config) -> dict[str, Any]:
@@ -130,7 +129,9 @@ def encode(
     layer = encoder[f"layers_{i}"]
     y = layers.rms_norm(layer["pre_attention_layer_norm"], x)
     kv = layers.keys_and_values(layer["attention"], config, y)
-    x += dropout(layers.attend(layer["attention"], config, y, kv, bias, dropout))
+    x += dropout(
+      layers.attend(layer["attention"], config, y, kv, bias, dropout)
+    )
     y = layers.rms_norm(layer["pre_mlp_layer_norm"], x)
     x += dropout(layers.mlp(layer["mlp"], config, y, dropout))
   return dropout(layers.rms_norm(encoder["encoder_norm"], x))
@@ -207,8 +208,8 @@ def decode(
     params: the whole tree.
     config: of the model.
     encoded: from `encode`.
-    batch: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens and,
-      when packed, encoder_segment_ids and decoder_segment_ids.
+    batch: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens
+      and, when packed, encoder_segment_ids and decoder_segment_ids.
     dropout: None to run without.
 
   Returns:

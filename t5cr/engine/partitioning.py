@@ -63,7 +63,7 @@ class MeshConfig:
 
 def make_mesh(
   config: MeshConfig = MeshConfig(),  # noqa: B008 (frozen)
-  devices: Sequence[jax.Device] | None = None,
+  devices: Sequence[Any] | None = None,
 ) -> Mesh:
   """Arranges devices as a mesh.
 
@@ -154,7 +154,7 @@ def _spec(
   axes = logical_axes(path)
   if axes is None or len(axes) != len(shape):
     return PartitionSpec()
-  placed = []
+  placed: list[str | None] = []
   for axis, size in zip(axes, shape, strict=True):
     mesh_axis = RULES.get(axis)
     whole = mesh_axis is None or size % mesh.shape[mesh_axis] != 0

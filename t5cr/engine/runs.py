@@ -145,7 +145,7 @@ class Record:
       **known,
       **plain(values),
       "seconds": known.get("seconds", {}),
-      "sessions": known.get("sessions", 0) + 1,
+      "starts": known.get("starts", 0) + 1,
     }
     self.update()
 

@@ -1,13 +1,13 @@
 """Log-likelihoods of targets, each distinct input encoded once."""
 
-from collections.abc import Callable, Sequence
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
-import numpy as np
 
 from t5cr.engine import buckets, losses, model, partitioning
 from t5cr.engine.config import T5Config

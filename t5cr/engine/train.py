@@ -246,7 +246,7 @@ class _Meter:
 
   def restart(self) -> None:
     """Starts a new interval."""
-    self._sums: list[dict[str, jax.Array]] = []
+    self._sums: list[dict[str, Any]] = []
     self._waited = 0.0
     self._started = time.perf_counter()
 
@@ -275,7 +275,7 @@ class _Meter:
     seconds = time.perf_counter() - self._started
     metrics = {
       "loss": total["loss"] / max(total["target_tokens"], 1.0),
-      "learning_rate": float(self._schedule(step - 1)),
+      "learning_rate": np.asarray(self._schedule(step - 1)).item(),
       "tokens_per_second": total["tokens"] / seconds,
       "target_tokens_per_second": total["target_tokens"] / seconds,
       "steps_per_second": len(fetched) / seconds,
@@ -325,8 +325,8 @@ def restore_or_init(
       model_dir, shapes, model_config, mesh, batches
     )
     return state, batches
-  if known or initial_checkpoint:
-    source = model_dir if known else initial_checkpoint
+  source = model_dir if known else initial_checkpoint
+  if source:
     state = checkpoints.restore_state(source, shapes, model_config, mesh)
   else:
     state = initial_state(config, model_config, mesh)

@@ -20,7 +20,10 @@ GAINS = (
 )
 WITHIN_OF_BEST = 0.04
 CHANCE = 0.5
-NEAR_CHANCE = 0.05
+# A model that knows nothing still ranks the dozen popular movies of the sample
+# somehow, which alone moves its accuracy by 0.08 (one standard deviation: the
+# mean of 12 uniform ranks).
+NEAR_CHANCE = 0.1
 # "Few" of the pairs that probes ask about are named in a training dialogue.
 FEW = 0.15
 

@@ -103,6 +103,7 @@ def _data(
 
   def build() -> Any:
     quiet.import_tensorflow()
+    from t5cr.study import summary
     from t5cr_tasks.datasets import build as datasets
 
     built = datasets.build(
@@ -111,7 +112,7 @@ def _data(
       max_bad_lines=settings.max_bad_lines,
       progress=study.reporter,
     )
-    study.reporter.say(_as_text(datasets.summary(built)))
+    study.reporter.say(summary.as_text(datasets.summary(built)))
     return built
 
   built = (study.record("data") or {}).get("result", {})
@@ -124,16 +125,6 @@ def _data(
   if prints != known:
     stages.write_json(study.out / "stages" / "files" / "raw.json", prints)
   return result
-
-
-def _as_text(renderable: Any) -> str:
-  """What rich would print, as plain text."""
-  from rich import console
-
-  wide = console.Console(width=110)
-  with wide.capture() as captured:
-    wide.print(renderable)
-  return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _vocabulary(
@@ -206,9 +197,10 @@ def _report(study: stages.Study) -> bool:
   if prints == known and report_file.exists():
     return False
   quiet.import_tensorflow()
-  from t5cr.study import report
+  from t5cr.study import report, summary
 
   study.reporter.say("== report")
-  report.write(study.out, progress=study.reporter)
+  written = report.write(study.out, progress=study.reporter)
+  study.reporter.say(summary.text(written))
   stages.write_json(study.out / "stages" / "files" / "results.json", prints)
   return True

@@ -34,7 +34,8 @@ class Settings:
     rows: names of `variants.ROWS`; rows can be added later.
     seed: of the training; the corpus and the probes do not depend on it.
     steps: finetuning steps of each row, or None for the recipe's.
-    max_bad_lines: malformed raw lines to leave out, per file.
+    max_bad_lines: malformed raw lines that each data set may leave out; can be
+      changed until rows are trained.
   """
 
   corpus: str
@@ -55,7 +56,6 @@ class Settings:
       "preset": self.preset,
       "seed": self.seed,
       "steps": self.steps,
-      "max_bad_lines": self.max_bad_lines,
     }
 
 

@@ -4,8 +4,8 @@ import dataclasses
 import json
 import pathlib
 
-from flax import traverse_util
 import numpy as np
+from flax import traverse_util
 
 from t5cr.engine.config import T5Config
 

@@ -56,9 +56,9 @@ def test_rows_end_at_eos_and_padding_rows_at_once(tiny):
   np.testing.assert_array_equal(tokens[0, : end + 1], free[0, : end + 1])
   assert (tokens[0, end + 1 :] == 0).all()
   sources[1] = 0
-  assert not np.asarray(
-    decode.greedy(tiny.params, tiny.config, sources, 8)
-  )[1].any()
+  assert not np.asarray(decode.greedy(tiny.params, tiny.config, sources, 8))[
+    1
+  ].any()
 
 
 def test_examples_of_many_lengths_keep_their_order(tiny):

@@ -154,6 +154,11 @@ def test_a_name_that_cannot_be_evaluated_is_refused(name, split, message):
     feed.expand([name], split)
 
 
+def test_a_split_that_is_not_there_cannot_be_trained_on():
+  with pytest.raises(errors.UsageError, match="'test', only train, valid"):
+    feed.check_trainable("tiny_mixture", "test")
+
+
 def test_vocabulary_size_is_rounded_up():
   assert feed.vocabulary_size("tiny_mixture", multiple=1) == 259
   assert feed.vocabulary_size("tiny_mixture") == 384

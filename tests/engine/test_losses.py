@@ -1,11 +1,11 @@
 """Losses, gradients and scores equal t5x's."""
 
-from flax import traverse_util
 import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from t5cr.engine import losses, model
 

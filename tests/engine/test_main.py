@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -137,6 +141,50 @@ def test_a_killed_run_goes_on_and_ends_the_same(recipe, run_folder, tmp_path):
     ).read_text()
 
 
+# Dies at step 3 as by a power cut, whatever is being written just then.
+_DIES = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import tiny
+tiny.register()
+from t5cr.engine import main
+
+def progress(stage, done, total, unit):
+  if (stage, done) == ("train", 3):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+main.train(
+  gin_files=["t5cr/finetune.gin", sys.argv[2]],
+  gin_bindings=[f"MODEL_DIR = {sys.argv[3]!r}"],
+  progress=progress,
+)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_leaves_a_run_that_goes_on(
+  recipe, run_folder, tmp_path
+):
+  tests = pathlib.Path(__file__).parent
+  folder = tmp_path / "run"
+  died = subprocess.run(
+    [sys.executable, "-c", _DIES, str(tests), str(recipe), str(folder)],
+    env={**os.environ, "PYTHONPATH": str(tests.parents[1])},
+    capture_output=True,
+    check=False,
+  )
+  assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
+  assert checkpoints.steps(folder) in ([], [2])
+  train(recipe, folder)
+  assert not list(folder.glob("*tmp*"))
+  mesh = main.partitioning.make_mesh()
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    checkpoints.restore_params(folder, mesh)[0],
+    checkpoints.restore_params(run_folder, mesh)[0],
+  )
+
+
 @pytest.mark.parametrize(
   ("binding", "message"),
   [
@@ -261,6 +309,15 @@ def test_what_is_wrong_is_named_before_anything_is_written(
   with pytest.raises(errors.UsageError, match=message) as caught:
     train(recipe, tmp_path / "run", *bindings)
   assert "In call to configurable" not in str(caught.value)
+  assert not (tmp_path / "run").exists()
+
+
+def test_an_initial_checkpoint_of_another_model_is_refused(
+  recipe, run_folder, tmp_path
+):
+  start = f"INITIAL_CHECKPOINT_PATH = {str(run_folder)!r}"
+  with pytest.raises(errors.UsageError, match="mlp_dim is 32 there and 64"):
+    train(recipe, tmp_path / "run", start, "MLP_DIM = 64")
   assert not (tmp_path / "run").exists()
 
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from flax import traverse_util
 import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from t5cr.engine import layers, model
 from t5cr.engine.config import T5Config
@@ -42,7 +42,9 @@ def test_encoder(tiny):
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_logits(tiny, jit):
-  apply = lambda params, batch: model.apply(params, tiny.config, batch)
+  def apply(params, batch):
+    return model.apply(params, tiny.config, batch)
+
   logits = (jax.jit(apply) if jit else apply)(tiny.params, tiny.group("batch"))
   np.testing.assert_allclose(
     logits, tiny.numbers["logits"], atol=1e-5, err_msg=golden.CHANGED
@@ -90,9 +92,10 @@ def test_decoder_is_causal(tiny):
 def test_dropout_is_seeded_and_off_without_a_key(tiny):
   config = dataclasses.replace(tiny.config, dropout_rate=0.5)
   batch = tiny.group("batch")
-  run = lambda seed: model.apply(
-    tiny.params, config, batch, jax.random.key(seed)
-  )
+
+  def run(seed):
+    return model.apply(tiny.params, config, batch, jax.random.key(seed))
+
   np.testing.assert_array_equal(run(1), run(1))
   assert np.abs(run(1) - run(2)).max() > 1e-3
   np.testing.assert_array_equal(

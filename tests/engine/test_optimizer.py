@@ -1,11 +1,11 @@
 """Adafactor takes t5x's steps."""
 
-from flax import traverse_util
 import golden
 import jax
 import numpy as np
 import optax
 import pytest
+from flax import traverse_util
 
 from t5cr.engine import losses, model, optimizer
 

@@ -5,7 +5,7 @@ import pytest
 import run_folders
 
 from t5cr import errors
-from t5cr.study import claims, page, report, variants
+from t5cr.study import claims, page, report, summary, variants
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +168,16 @@ def test_claims_about_rows_that_are_missing():
   checked = claims.check(with_scores({}))
   assert {claim.met for claim in checked} == {None}
   assert {claim.detail for claim in checked} == {"not measured"}
+
+
+def test_summary_for_the_terminal(written):
+  lines = summary.text(written).splitlines()
+  assert lines[0].split() == ["finetuning", "tasks", *variants.PROBES] + [
+    "bleu",
+    "recall",
+  ]
+  assert lines[2].startswith("ReDial  ")
+  assert "0.473 (0." in lines[2]
 
 
 def test_table_escapes_bars():

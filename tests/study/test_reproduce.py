@@ -38,10 +38,17 @@ class World:
   # A row fails while this file is there.
   fail: pathlib.Path
 
-  def run(self, names=("redial", "all"), corpus="sample", steps=None):
+  def run(
+    self, names=("redial", "all"), corpus="sample", steps=None, bad_lines=0
+  ):
     preset = "sample" if corpus == "sample" else "small"
     chosen = settings.Settings(
-      corpus=corpus, out=self.out, preset=preset, rows=names, steps=steps
+      corpus=corpus,
+      out=self.out,
+      preset=preset,
+      rows=names,
+      steps=steps,
+      max_bad_lines=bad_lines,
     )
     self.said.truncate(0)
     self.calls.clear()
@@ -200,6 +207,25 @@ def test_raw_files_that_changed_are_refused(world, tmp_path):
   with pytest.raises(errors.UsageError, match="redial/train_data.jsonl"):
     world.run(("redial",), corpus=str(raw))
   assert snapshot(world.out) == before
+
+
+def test_bad_lines_can_be_allowed_until_rows_are_trained(world, monkeypatch):
+  from t5cr_tasks.datasets import build
+  from t5cr_tasks.errors import DataError
+
+  build_data = build.build
+
+  def strict(raw_dir, data_dir, *, max_bad_lines, **options):
+    if not max_bad_lines:
+      raise DataError("ratings.csv:3: rating: 'five' is no number.")
+    return build_data(raw_dir, data_dir, **options)
+
+  monkeypatch.setattr(build, "build", strict)
+  with pytest.raises(DataError):
+    world.run(("redial",))
+  world.run(("redial",), bad_lines=1)
+  with pytest.raises(errors.UsageError, match="max_bad_lines: 1 before, 2"):
+    world.run(("redial",), bad_lines=2)
 
 
 @pytest.mark.parametrize(

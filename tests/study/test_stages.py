@@ -66,6 +66,14 @@ def test_other_inputs_below_trained_rows_are_refused(study):
   assert study.record("data") == before
 
 
+def test_differences_name_the_innermost_key():
+  before = {"data": {"t5cr_redial": "aa", "t5cr_reviews": "bb"}, "seed": 0}
+  now = {"data": {"t5cr_redial": "cc", "t5cr_reviews": "bb"}, "seed": 0}
+  assert stages.differences(before, now) == [
+    'data.t5cr_redial: "aa" before, "cc" now'
+  ]
+
+
 def test_seconds_of_a_resumed_stage_add_up(study):
   study.begin("row_all", {"a": 1})
   study.pause("row_all", 10.0)

@@ -36,9 +36,10 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
 
 def test_counts_are_what_is_in_the_files(tmp_path):
   counts = sample.write_corpus(tmp_path / "raw", size=SMALL)
-  lines = lambda name: len(
-    (tmp_path / "raw" / name).read_text().splitlines()
-  )
+
+  def lines(name):
+    return len((tmp_path / "raw" / name).read_text().splitlines())
+
   assert counts["movies"] == lines("movielens/movies.csv") - 1
   assert counts["ratings"] == lines("movielens/ratings.csv") - 1
   assert counts["reviews"] == lines("reviews/reviews.csv")
@@ -128,5 +129,7 @@ def test_reviews_name_hero_and_tags(world):
 
 
 def test_articles_move_as_in_movielens():
-  assert sample._moved_article("The Wild Otter (1990)") == "Wild Otter, The (1990)"
+  assert (
+    sample._moved_article("The Wild Otter (1990)") == "Wild Otter, The (1990)"
+  )
   assert sample._moved_article("Wild Otter (1990)") == "Wild Otter (1990)"
