@@ -114,7 +114,7 @@ def test_started_again_a_complete_run_only_reads(recipe, run_folder):
   assert snapshot(run_folder / "inference_eval") == before
   assert results["tiny_copy"]["exact_count"] == 7
   record = json.loads((run_folder / "run.json").read_text())
-  assert record["sessions"] >= 2
+  assert record["starts"] >= 2
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(recipe, run_folder, tmp_path):
