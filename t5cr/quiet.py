@@ -1,5 +1,6 @@
 """Keeps TensorFlow quiet, and off the accelerator."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -22,6 +23,10 @@ def import_tensorflow() -> None:
       import tensorflow
 
       tensorflow.config.set_visible_devices([], "GPU")
+      # TFDS warns of it; whoever needs the data set says what to do.
+      logging.getLogger("absl").addFilter(
+        lambda record: not str(record.msg).startswith("Variant folder")
+      )
     except BaseException:
       noise.seek(0)
       os.write(kept, noise.read())

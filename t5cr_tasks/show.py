@@ -129,6 +129,10 @@ def _describe_task(
       f"The task {task.name} has no split {split!r}; it has"
       f" {', '.join(task.splits)}."
     )
+  # Where it cannot be read, seqio would say so from inside a traced function.
+  for feature in task.output_features.values():
+    if isinstance(feature.vocabulary, seqio.SentencePieceVocabulary):
+      feature.vocabulary.load_model()
   dataset = task.get_dataset(
     split=split, shuffle=False, seed=0, try_in_mem_cache=False
   )

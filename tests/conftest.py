@@ -15,11 +15,11 @@ def repository() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def shared_dir() -> pathlib.Path:
-  """Real data and golden files that lie beside the source tree, if any."""
+  """The folder beside the source tree that has real data, if any."""
   path = REPOSITORY.parent / "shared"
   if not path.is_dir():
     pytest.skip(
-      f"needs the reference data and golden files in {path}, a folder beside"
-      " the source tree, which is not there"
+      f"needs real data in {path}, a folder beside the source tree, which is"
+      " not there"
     )
   return path

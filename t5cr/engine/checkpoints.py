@@ -113,11 +113,13 @@ def steps(model_dir: str | os.PathLike) -> list[int]:
   directory = epath.Path(model_dir)
   if not directory.is_dir():
     return []
-  found = (step_of(path) for path in directory.iterdir())
   return sorted(
     step
-    for step in found
-    if step is not None and (directory / f"{PREFIX}_{step}" / "config").is_dir()
+    for path in directory.iterdir()
+    if (step := step_of(path)) is not None
+    and (path / "config").is_dir()
+    # Where nothing can be renamed (gs://), a save that was cut short stays.
+    and ocp.utils.is_checkpoint_finalized(path)
   )
 
 

@@ -202,7 +202,7 @@ def decode_examples(
     rows = buckets.pad([inputs[i] for i in members], batch_size, length)
     if mesh is not None:
       rows = jax.device_put(rows, partitioning.batch_sharding(mesh))
-    decoded = np.asarray(
+    decoded = partitioning.to_host(
       greedy(params, config, rows, max_decode_length, eos_id)
     )
     for i, row in zip(members, decoded, strict=False):

@@ -246,6 +246,14 @@ def _result(metrics: Any) -> dict[str, dict[str, Any]]:
     raise error.__cause__ or error from None
 
 
+def check_mode(mode: str) -> None:
+  """Raises UsageError for a mode of `infer` that is unknown."""
+  if mode not in MODES:
+    raise errors.UsageError(
+      f"infer.mode: {mode!r} is unknown; known are {', '.join(MODES)}."
+    )
+
+
 def infer(
   model: Model,
   task_names: Sequence[str],
@@ -276,10 +284,7 @@ def infer(
   Raises:
     UsageError: unknown mode, task or split.
   """
-  if mode not in MODES:
-    raise errors.UsageError(
-      f"infer.mode: {mode!r} is unknown; known are {', '.join(MODES)}."
-    )
+  check_mode(mode)
   folder = epath.Path(output_dir)
   folder.mkdir(parents=True, exist_ok=True)
   files = []

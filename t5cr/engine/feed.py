@@ -133,6 +133,17 @@ def check_trainable(name: str, split: str) -> None:
     )
 
 
+def check_split(task_name: str, split: str) -> None:
+  """Raises UsageError if a Task has no such split or its data is missing."""
+  check_built(task_name)
+  splits = _splits(task_name)
+  if split not in splits:
+    raise errors.UsageError(
+      f"The task {task_name} has no split {split!r}, only "
+      f"{', '.join(splits)}. Set EVAL_SPLIT."
+    )
+
+
 def _splits(task_name: str) -> Sequence[str]:
   return list(seqio.TaskRegistry.get(task_name).splits)
 
@@ -177,6 +188,10 @@ def expand(patterns: Sequence[str], split: str) -> list[str]:
   for pattern in patterns:
     if any(mark in pattern for mark in "*?["):
       names = sorted(fnmatch.filter(seqio.TaskRegistry.names(), pattern))
+      if not names:
+        raise errors.UsageError(
+          f"No seqio Task matches {pattern!r}. `t5cr tasks list` shows all."
+        )
       left_out = [name for name in names if not is_built(name)]
       if left_out:
         logging.warning(
@@ -466,13 +481,8 @@ def records(
   Raises:
     UsageError: the name is unknown, its data missing, or it has no such split.
   """
-  check_built(task_name)
+  check_split(task_name, split)
   task = seqio.TaskRegistry.get(task_name)
-  if split not in task.splits:
-    raise errors.UsageError(
-      f"The task {task_name} has no split {split!r}, only "
-      f"{', '.join(task.splits)}. Set EVAL_SPLIT."
-    )
   dataset = task.get_dataset(
     sequence_length=dict(task_feature_lengths),
     split=split,

@@ -146,6 +146,21 @@ def _check_spelling(before: set[str]) -> None:
     )
 
 
+def _parse_binding(binding: str) -> None:
+  """Reads one binding; what is wrong with it names its flag."""
+  try:
+    gin.parse_config(binding)
+  except (ValueError, SyntaxError) as error:
+    name, _, value = binding.partition("=")
+    name, value = name.strip(), value.strip()
+    why = str(error).split("\n")[0].split(" (line ")[0].rstrip(".")
+    raise errors.UsageError(
+      f"--gin.{name}={value}: {why}. Give the name of a macro or parameter "
+      "that the gin files have, and a value as Python writes it: text in "
+      f"quotes of its own, such as --gin.{name}=\"'text'\"."
+    ) from error
+
+
 def parse(
   gin_files: Sequence[str | os.PathLike],
   gin_bindings: Sequence[str] = (),
@@ -171,7 +186,8 @@ def parse(
     for path in gin_files:
       gin.parse_config_file(_locate(path, folders))
     before = _macros()
-    gin.parse_config(list(gin_bindings))
+    for binding in gin_bindings:
+      _parse_binding(binding)
     _check_spelling(before)
     _check_complete()
     gin_internals.find_unknown_references_hook(gin_internals._CONFIG)

@@ -6,7 +6,7 @@ from typing import Any
 
 from t5cr import errors
 from t5cr.engine.config import T5Config
-from t5cr.engine.evaluate import EvalConfig
+from t5cr.engine.evaluate import EvalConfig, check_mode
 from t5cr.engine.partitioning import MeshConfig
 from t5cr.engine.train import TrainConfig, TrainData
 
@@ -136,5 +136,6 @@ class InferRun:
   mesh: MeshConfig = MeshConfig()
 
   def __post_init__(self):
-    """Raises UsageError for lengths that cannot be used."""
+    """Raises UsageError for lengths or a mode that cannot be used."""
     _check_lengths(self.evaluation.task_feature_lengths)
+    check_mode(self.mode)

@@ -117,8 +117,7 @@ def train(
   record = runs.Record(
     run.model_dir, _about(run, settings, feed.fingerprints([mixture, *names]))
   )
-  if jax.process_index() == 0:
-    runs.write(epath.Path(run.model_dir) / "config.gin", text)
+  runs.write(epath.Path(run.model_dir) / "config.gin", text)
   return _train(run, names, mesh, record, progress)
 
 
@@ -136,7 +135,7 @@ def eval(  # noqa: A001 (the command's name)
   names = feed.expand(_listed(run.tasks), run.evaluation.split)
   model, step = _load(run, names)
   output_dir = epath.Path(run.output_dir)
-  runs.write(output_dir / "config.gin", text)
+  runs.claim_output(output_dir, text, checkpoints.find(run.checkpoint_path)[0])
   return evaluate.evaluate(
     model,
     names,
@@ -231,8 +230,11 @@ def _infer(
   from t5cr.engine import feed
 
   names = [task for name in _listed(run.tasks) for task in feed.readable(name)]
+  for name in names:
+    feed.check_split(name, run.evaluation.split)
   model, _ = _load(run, names)
-  runs.write(epath.Path(run.output_dir) / "config.gin", text)
+  source, _ = checkpoints.find(run.checkpoint_path)
+  runs.claim_output(epath.Path(run.output_dir), text, source)
   return evaluate.infer(
     model,
     names,
@@ -294,7 +296,9 @@ def _train(
       mesh=mesh,
       initial_checkpoint=run.initial_checkpoint_path,
       hooks=training.Hooks(
-        metric_writer=feed.metric_writer(folder / "train"),
+        metric_writer=feed.metric_writer(folder / "train")
+        if jax.process_index() == 0
+        else None,
         evaluate=evaluate_state,
         progress=progress,
       ),

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import mesh_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t5cr import errors
@@ -108,6 +108,13 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def batch_parts(mesh: Mesh) -> int:
   """Into how many parts `batch_sharding` splits a batch."""
   return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def to_host(array: jax.Array) -> np.ndarray:
+  """All of an array on the host, also what other processes hold of it."""
+  if array.is_fully_addressable:
+    return np.asarray(array)
+  return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 def put_batch(

@@ -23,6 +23,7 @@ from t5cr import errors
 from t5cr.engine import checkpoints
 
 FILE = "run.json"
+RESULTS_FILE = "results_of.json"
 
 _PACKAGES = (
   "jax",
@@ -47,7 +48,12 @@ def plain(value: Any) -> Any:
 
 
 def write(path: epath.Path, text: str) -> None:
-  """Writes a file under a temporary name, then renames it."""
+  """Writes a file under a temporary name, then renames it.
+
+  Of several processes, only the first writes.
+  """
+  if jax.process_index() != 0:
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   scratch = path.parent / f".{path.name}.tmp"
   scratch.write_text(text)
@@ -111,6 +117,32 @@ def check_same(
     )
 
 
+def claim_output(
+  folder: epath.Path, text: str, source: str | os.PathLike
+) -> None:
+  """Writes `config.gin` into a folder for results, if they may go there.
+
+  Args:
+    folder: new, or one with results of the same run.
+    text: the whole configuration.
+    source: the run folder whose checkpoints are evaluated.
+
+  Raises:
+    UsageError: the folder holds a training run, or results of another run.
+  """
+  about = folder / RESULTS_FILE
+  known = json.loads(about.read_text()) if about.exists() else {}
+  mine = {"run": os.fspath(source)}
+  if (folder / FILE).exists() or (known and known != mine):
+    raise errors.UsageError(
+      f"{folder} holds {'results of ' + known['run'] if known else 'a run'}. "
+      "Choose a new folder for these results (EVAL_OUTPUT_DIR or "
+      "INFER_OUTPUT_DIR)."
+    )
+  write(about, json.dumps(mine) + "\n")
+  write(folder / "config.gin", text)
+
+
 def environment() -> dict[str, Any]:
   """Versions and machine, for whoever compares results."""
   versions = {"python": platform.python_version(), "t5cr": t5cr.__version__}
@@ -122,7 +154,7 @@ def environment() -> dict[str, Any]:
     "versions": versions,
     "machine": {
       "system": f"{platform.system()} {platform.machine()}",
-      "cores": os.cpu_count(),
+      "cores": len(os.sched_getaffinity(0)),
       "devices": f"{len(devices)} x {devices[0].device_kind}",
       "processes": jax.process_count(),
     },
@@ -152,8 +184,7 @@ class Record:
   def update(self, **values: Any) -> None:
     """Adds values and writes the file."""
     self.values.update(plain(values))
-    if jax.process_index() == 0:
-      write(self._path, json.dumps(self.values, indent=2) + "\n")
+    write(self._path, json.dumps(self.values, indent=2) + "\n")
 
   @contextlib.contextmanager
   def spent(self, on: str) -> Iterator[None]:

@@ -116,7 +116,7 @@ def score_examples(
       )
       source_of, target_rows = jax.device_put((source_of, target_rows), parts)
     batch_scores = _score_pairs(params, config, sources, source_of, target_rows)
-    scores[pairs] = np.asarray(batch_scores)[: len(pairs)]
+    scores[pairs] = partitioning.to_host(batch_scores)[: len(pairs)]
     done += len(pairs)
     if progress:
       progress("score", done, len(inputs), "pairs")

@@ -112,7 +112,9 @@ def _all_near_best(scores: Mapping[str, Any], probe: str) -> Claim:
 
 
 def _near_chance(scores: Mapping[str, Any], name: str, probe: str) -> Claim:
-  text = f"The row {name!r} is near {CHANCE} on the {probe} probe"
+  text = (
+    f"The row {name!r} is within {NEAR_CHANCE} of {CHANCE} on the {probe} probe"
+  )
   entry = scores.get(name, {}).get(probe)
   if entry is None:
     return Claim(text, None, "not measured")
@@ -121,7 +123,10 @@ def _near_chance(scores: Mapping[str, Any], name: str, probe: str) -> Claim:
 
 
 def _few_leaks(probe: str, leak: Mapping[str, Any] | None) -> Claim:
-  text = f"Training dialogues name few of the pairs of the {probe} probe"
+  text = (
+    f"Training dialogues name at most {FEW:.0%} of the pairs of the {probe} "
+    "probe"
+  )
   if leak is None:
     return Claim(text, None, "not measured")
   detail = f"{leak['named']:,} of {leak['pairs']:,} ({leak['share']:.1%})"

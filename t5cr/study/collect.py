@@ -239,6 +239,8 @@ def probe_scores(run: Run) -> dict[str, Measured]:
       continue
     targets = _field(run, task, lines, "target")
     wins = metrics.probe_wins(targets, _field(run, task, lines, "score"))
+    if not len(wins):
+      continue
     movies = _movies_of_probes(targets)
     # An incomplete probe has no win or loss; then the movies do not line up.
     clusters = movies if len(movies) == len(wins) else list(range(len(wins)))

@@ -121,7 +121,7 @@ def of_study(
   ]
   report["data"] = {
     "fingerprint": settings.fingerprints(data),
-    "sources": sorted(records["data"]["inputs"]),
+    "sources": sorted(records["data"]["inputs"].keys() - {"max_bad_lines"}),
     "sets": data,
     "probes": probes,
     "vocabulary": records.get("vocabulary", {}).get("inputs", {}).get("size"),

@@ -24,6 +24,8 @@ from t5cr import progress, quiet
 from t5cr.study import rows, stages, variants
 from t5cr.study import settings as settings_lib
 
+_REPORT_ENDS = ("json", "md", "html")
+
 
 def reproduce(
   settings: settings_lib.Settings,
@@ -188,13 +190,17 @@ def _report(study: stages.Study) -> bool:
   """Writes the report, unless it stands; whether it was written."""
   results = {
     str(path.relative_to(study.out)): path
-    for pattern in ("rows/*/inference_eval/*.jsonl", "stages/row_*.json")
+    for pattern in (
+      "rows/*/inference_eval/*.jsonl",
+      "rows/*/run.json",
+      "stages/*.json",
+    )
     for path in study.out.glob(pattern)
   }
   known = stages.read_json(study.out / "stages" / "files" / "results.json")
   prints = stages.files_fingerprint(results, known)
-  report_file = study.out / "report" / "report.json"
-  if prints == known and report_file.exists():
+  files = [study.out / "report" / f"report.{end}" for end in _REPORT_ENDS]
+  if prints == known and all(path.exists() for path in files):
     return False
   quiet.import_tensorflow()
   from t5cr.study import report, summary

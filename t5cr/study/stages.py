@@ -246,9 +246,10 @@ def open_study(
   if out.is_dir() and not file.exists():
     others = sorted(p.name for p in out.iterdir() if p.name != ".lock")
     if others:
+      more = f" and {len(others) - 1} more" if len(others) > 1 else ""
       raise errors.UsageError(
-        f"--out {out} holds something else than a study ({others[0]!r} and "
-        f"{len(others) - 1} more, but no study.json). Use an empty folder."
+        f"--out {out} holds something else than a study ({others[0]!r}{more}, "
+        "but no study.json). Use an empty folder."
       )
   before = read_json(file)
   if before is not None:

@@ -126,7 +126,6 @@ class Preset:
       sequences (the paper: 30).
     probe_related: how many related movies each is asked with (the paper: 10).
     max_probes: a random subset of this size, or None for every probe.
-    hours: about how long all rows take, in words.
   """
 
   name: str
@@ -135,7 +134,6 @@ class Preset:
   probe_min_count: int
   probe_related: int
   max_probes: int | None
-  hours: str
 
 
 PRESETS = types.MappingProxyType(
@@ -149,7 +147,6 @@ PRESETS = types.MappingProxyType(
         probe_min_count=30,
         probe_related=10,
         max_probes=1500,
-        hours="20 minutes on 2 cores",
       ),
       Preset(
         "small",
@@ -158,7 +155,6 @@ PRESETS = types.MappingProxyType(
         probe_min_count=5,
         probe_related=10,
         max_probes=1000,
-        hours="30 minutes on 2 cores",
       ),
       Preset(
         "paper",
@@ -167,7 +163,6 @@ PRESETS = types.MappingProxyType(
         probe_min_count=30,
         probe_related=10,
         max_probes=None,
-        hours="days on one GPU, hours on a TPU slice",
       ),
     )
   }

@@ -45,7 +45,7 @@ def test_cached_logits_equal_uncached(tiny):
 
 
 def test_rows_end_at_eos_and_padding_rows_at_once(tiny):
-  # With an embedding of EOS that outweighs all others, rows end at once.
+  # A token that the first row decodes early is taken for EOS.
   sources = np.array(tiny.group("batch")["encoder_input_tokens"])
   free = np.asarray(decode.greedy(tiny.params, tiny.config, sources, 8))
   eos = int(free[0, 2])

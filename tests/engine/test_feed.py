@@ -57,7 +57,9 @@ def test_segments_hold_whole_examples(reference):
   """Each segment's target is the first word of its input, as in the tasks."""
   vocabulary = feed.provider("tiny_copy").output_features["inputs"].vocabulary
   row = {name: array[0] for name, array in reference[0].items()}
-  for segment in range(1, row["encoder_segment_ids"].max() + 1):
+  segments = row["encoder_segment_ids"].max()
+  assert segments == row["decoder_segment_ids"].max() >= 2
+  for segment in range(1, segments + 1):
     inputs, targets = (
       vocabulary.decode(
         row[tokens][row[f"{side}_segment_ids"] == segment].tolist()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,16 +142,21 @@ def test_a_killed_run_goes_on_and_ends_the_same(recipe, run_folder, tmp_path):
     ).read_text()
 
 
-# Dies at step 3 as by a power cut, whatever is being written just then.
+# Dies after step 3 as by a power cut, once the checkpoint of step 2 is whole.
 _DIES = """
-import os, signal, sys
+import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 import tiny
 tiny.register()
-from t5cr.engine import main
+from t5cr.engine import checkpoints, main
 
 def progress(stage, done, total, unit):
   if (stage, done) == ("train", 3):
+    deadline = time.monotonic() + 120
+    while checkpoints.steps(sys.argv[3]) != [2]:
+      if time.monotonic() > deadline:
+        raise SystemExit("checkpoint_2 was never finished")
+      time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGKILL)
 
 main.train(
@@ -174,7 +180,7 @@ def test_a_process_that_dies_leaves_a_run_that_goes_on(
     check=False,
   )
   assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
-  assert checkpoints.steps(folder) in ([], [2])
+  assert checkpoints.steps(folder) == [2]
   train(recipe, folder)
   assert not list(folder.glob("*tmp*"))
   mesh = main.partitioning.make_mesh()
@@ -278,6 +284,38 @@ def test_infer_and_score_write_the_files_of_t5x(recipe, run_folder, tmp_path):
     assert len(path.read_text().splitlines()) == 7
 
 
+def test_results_of_two_runs_do_not_mix(recipe, run_folder, tmp_path):
+  flags = infer_flags(recipe, run_folder, tmp_path, "tiny_score")
+  main.infer(**flags)
+  other = tmp_path / "other"
+  shutil.copytree(run_folder, other)
+  before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*")}
+  with pytest.raises(errors.UsageError, match="holds results of .*new folder"):
+    main.infer(**infer_flags(recipe, other, tmp_path, "tiny_score"))
+  assert before == {
+    path: path.stat().st_mtime_ns for path in tmp_path.glob("*")
+  }
+  with pytest.raises(errors.UsageError, match="holds a run"):
+    main.infer(**infer_flags(recipe, run_folder, run_folder, "tiny_score"))
+
+
+@pytest.mark.parametrize(
+  ("binding", "message"),
+  [
+    ("infer.mode = 'guess'", "'guess' is unknown"),
+    ("EVAL_SPLIT = 'dev'", "no split 'dev'"),
+  ],
+)
+def test_infer_checks_before_it_writes(
+  recipe, run_folder, tmp_path, binding, message
+):
+  flags = infer_flags(recipe, run_folder, tmp_path / "new", "tiny_score")
+  flags["gin_bindings"].append(binding)
+  with pytest.raises(errors.UsageError, match=message):
+    main.infer(**flags)
+  assert not (tmp_path / "new").exists()
+
+
 def test_score_scores_whatever_the_file_says(recipe, run_folder, tmp_path):
   (path,) = main.score(
     **infer_flags(recipe, run_folder, tmp_path, "tiny_score", "infer")
@@ -301,6 +339,8 @@ def test_score_scores_whatever_the_file_says(recipe, run_folder, tmp_path):
     (["INITIAL_CHECKPOINT_PATH = '/nowhere'"], "No checkpoint at /nowhere"),
     (["MIXTURE_OR_TASK_MODULE = 'no_such'"], "no module 'no_such'"),
     (["TASK_FEATURE_LENGTHS = {'inputs': 32}"], "TASK_FEATURE_LENGTHS"),
+    (["EVAL_TASKS = ['tinny_*']"], "No seqio Task matches 'tinny_"),
+    (["MODEL_DIR = /tmp/x"], r"--gin.MODEL_DIR=/tmp/x: .*\"'text'\""),
   ],
 )
 def test_what_is_wrong_is_named_before_anything_is_written(

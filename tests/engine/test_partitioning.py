@@ -95,9 +95,76 @@ for sizes in ((1, 1, 1), (4, 1, 1), (1, 2, 2)):
 print(json.dumps(result))
 """
 
+# Runs on four devices: prints what a checkpoint, written on one layout, holds
+# and does on each.
+_RESTORED_ON_FOUR = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import jax, numpy as np
+import tiny
+from t5cr.engine import (
+  checkpoints, decode, model, optimizer, partitioning, score)
 
-@pytest.mark.slow
-def test_four_devices_train_as_one_does():
+def mesh_of(sizes):
+  return partitioning.make_mesh(
+    partitioning.MeshConfig(*sizes), jax.devices()[:int(np.prod(sizes))])
+
+def specs(tree):
+  return [str(leaf.sharding.spec) for leaf in jax.tree.leaves(tree)]
+
+def digest(tree):
+  return [float(np.abs(np.asarray(leaf, np.float64)).sum())
+          for leaf in jax.tree.leaves(tree)]
+
+def state_on(mesh):
+  def make():
+    params = model.init(tiny.CONFIG, jax.random.key(3))
+    opt_state = optimizer.adafactor(0.01).init(params)
+    # Told apart from a state that was only begun.
+    opt_state = jax.tree.map(lambda x: x + 2, opt_state)
+    return checkpoints.TrainState(jax.numpy.int32(7), params, opt_state)
+  shapes = jax.eval_shape(make)
+  shardings = partitioning.state_shardings(shapes, mesh)
+  return shapes, jax.jit(make, out_shardings=shardings)()
+
+shapes, saved = state_on(mesh_of((1, 2, 2)))
+with checkpoints.Writer(sys.argv[2]) as writer:
+  writer.save(7, saved, tiny.CONFIG, None)
+
+generator = np.random.default_rng(0)
+def texts(lengths):
+  return [generator.integers(2, 300, n).tolist() for n in lengths]
+
+inputs = texts((3, 40, 17, 5, 16, 33, 9, 20, 12, 4))
+targets = texts((4, 17, 2, 9, 16, 3, 8, 5, 12, 6) * 2)
+
+result = {"saved": digest(saved), "meshes": {}}
+for sizes in ((1, 1, 1), (2, 1, 2), (1, 4, 1)):
+  mesh = mesh_of(sizes)
+  params, _, step = checkpoints.restore_params(sys.argv[2], mesh)
+  state = checkpoints.restore_state(sys.argv[2], shapes, tiny.CONFIG, mesh)
+  query = params["encoder"]["layers_0"]["attention"]["query"]["kernel"]
+  result["meshes"][str(sizes)] = {
+    "step": [step, int(state.step)],
+    "state": digest(state),
+    "params": digest(params) == digest(state.params),
+    "placed": specs(state) == specs(jax.tree.map(
+      lambda x, s: jax.device_put(x, s), state,
+      partitioning.state_shardings(shapes, mesh))),
+    "query_shard": query.addressable_shards[0].data.shape,
+    "tokens": decode.decode_examples(
+      params, tiny.CONFIG, inputs, 6, batch_size=4, mesh=mesh),
+    # 20 pairs of 10 inputs: rows that four parts cannot share evenly.
+    "scores": score.score_examples(
+      params, tiny.CONFIG, inputs * 2, targets, batch_size=20, mesh=mesh,
+    ).tolist(),
+  }
+print(json.dumps(result))
+"""
+
+
+def run_on_four(code: str, *arguments: str) -> dict:
+  """What a script prints that runs on four devices."""
   environment = dict(
     os.environ,
     # The last two only make compilation quick.
@@ -108,14 +175,20 @@ def test_four_devices_train_as_one_does():
     PYTHONPATH=str(pathlib.Path(__file__).parents[2]),
   )
   run = subprocess.run(
-    [sys.executable, "-c", _ON_FOUR, str(pathlib.Path(__file__).parent)],
+    [sys.executable, "-c", code, str(pathlib.Path(__file__).parent)]
+    + list(arguments),
     env=environment,
     capture_output=True,
     text=True,
     check=False,
   )
   assert run.returncode == 0, run.stderr[-2000:]
-  result = json.loads(run.stdout.splitlines()[-1])
+  return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_four_devices_train_as_one_does():
+  result = run_on_four(_ON_FOUR)
   one = result["(1, 1, 1)"]
   for sizes, other in result.items():
     np.testing.assert_allclose(other["losses"], one["losses"], atol=1e-5)
@@ -123,6 +196,26 @@ def test_four_devices_train_as_one_does():
     assert other["compiled"] == 1, sizes
   assert result["(4, 1, 1)"]["query_shard"] == [16, 16]
   assert result["(1, 2, 2)"]["query_shard"] == [8, 8]
+
+
+@pytest.mark.slow
+def test_four_devices_restore_decode_and_score_as_one_does(tmp_path):
+  result = run_on_four(_RESTORED_ON_FOUR, str(tmp_path / "run"))
+  meshes = result["meshes"]
+  one = meshes["(1, 1, 1)"]
+  assert len({tuple(tokens) for tokens in one["tokens"]}) > 3
+  assert len(one["scores"]) == 20 and max(one["scores"]) < 0
+  for sizes, other in meshes.items():
+    assert other["step"] == [7, 7], sizes
+    np.testing.assert_allclose(other["state"], result["saved"], rtol=1e-6)
+    assert other["params"] and other["placed"], sizes
+    assert other["tokens"] == one["tokens"], sizes
+    np.testing.assert_allclose(
+      other["scores"], one["scores"], atol=1e-4, err_msg=sizes
+    )
+  assert one["query_shard"] == [16, 16]
+  assert meshes["(2, 1, 2)"]["query_shard"] == [16, 8]
+  assert meshes["(1, 4, 1)"]["query_shard"] == [4, 16]
 
 
 def test_optimizer_state_follows_its_parameters():

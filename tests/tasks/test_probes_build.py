@@ -274,14 +274,16 @@ def test_a_second_build_changes_nothing(built):
 def test_same_sources_and_options_give_the_same_bytes(
   built, data_dir, tmp_path
 ):
-  directory, _, _ = built
+  directory, results, _ = built
   shutil.copytree(data_dir, tmp_path / "again")
   build.build(tmp_path / "again", **OPTIONS)
 
-  for path in (directory / "t5cr_probes").rglob("*"):
-    if path.is_file():
-      again = tmp_path / "again" / path.relative_to(directory)
-      assert again.read_bytes() == path.read_bytes(), path
+  probes = directory / "t5cr_probes"
+  files = [path for path in probes.rglob("*") if path.is_file()]
+  assert {path.relative_to(probes).parts[0] for path in files} == set(results)
+  for path in files:
+    again = tmp_path / "again" / path.relative_to(directory)
+    assert again.read_bytes() == path.read_bytes(), path
 
 
 def test_other_options_replace_the_probes(data_dir, tmp_path):

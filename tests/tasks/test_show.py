@@ -95,6 +95,12 @@ def test_data_that_is_not_built_is_named(tiny_corpus):
     show.describe("t5cr_probe_attribute")
 
 
+def test_vocabulary_that_cannot_be_read_is_named(tiny_corpus, monkeypatch):
+  monkeypatch.setenv("T5CR_VOCABULARY", "/no/such.model")
+  with pytest.raises(DataError, match="/no/such.model.*T5CR_VOCABULARY"):
+    show.describe("t5cr_redial_conversation")
+
+
 def test_overview_lists_tasks_and_mixtures():
   text = _printed(show.overview())
   assert "t5cr_probe_recommendation_sequence" in text

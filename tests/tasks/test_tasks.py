@@ -160,6 +160,7 @@ def test_tokens_end_in_eos_and_decode_to_the_text(tiny_corpus):
       task.get_dataset(LENGTHS, "train", shuffle=False).take(1)
     ).__iter__()
   )
+  assert set(task.output_features) == {"inputs", "targets"}
   for name, feature in task.output_features.items():
     ids = example[name].tolist()
     assert ids[-1] == 1
@@ -173,7 +174,9 @@ def test_long_text_is_truncated_and_still_ends_in_eos(tiny_corpus):
   dataset = task.get_dataset(
     {"inputs": 5, "targets": 2}, "train", shuffle=False
   )
-  for example in tfds.as_numpy(dataset):
+  examples = list(tfds.as_numpy(dataset))
+  assert len(examples) == 2
+  for example in examples:
     assert len(example["inputs"]) == 5
     assert len(example["targets"]) == 2
     assert example["inputs"][-1] == example["targets"][-1] == 1
@@ -342,6 +345,9 @@ def test_sums_of_the_written_lines_give_the_written_metrics(
   lines = _lines(tmp_path / f"{name}-000000.jsonl")
   targets = [line["target"] for line in lines]
   predictions = [line["prediction"] for line in lines]
-  for statistic in t5cr_tasks.metrics.DIALOGUE_STATISTICS.values():
+  assert len(lines) == 2
+  statistics = t5cr_tasks.metrics.DIALOGUE_STATISTICS
+  assert {"bleu", "recall"} <= statistics.keys()
+  for statistic in statistics.values():
     computed = statistic.compute(targets, predictions)
     assert computed.items() <= written.items()

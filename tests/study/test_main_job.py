@@ -1,0 +1,107 @@
+"""The main job end to end with nothing standing in: raw files to a report."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from t5cr.study import variants
+from t5cr_tasks import sample
+
+# The preset probes movies of over 30 runs: with fewer users there are none.
+SIZE = sample.Size(
+  users=150, dialogues=120, test_dialogues=10, reviews_per_movie=2
+)
+
+
+@pytest.fixture(scope="module")
+def raw_dir(tmp_path_factory):
+  path = tmp_path_factory.mktemp("corpus") / "raw"
+  sample.write_corpus(path, size=SIZE)
+  return path
+
+
+def reproduce(
+  repository: pathlib.Path, corpus: pathlib.Path, out: pathlib.Path, steps: int
+) -> str:
+  """Runs `t5cr reproduce` as a user does; gives what it said."""
+  ran = subprocess.run(
+    (
+      *(sys.executable, "-m", "t5cr.cli", "reproduce", "--preset", "sample"),
+      *("--corpus", corpus, "--rows", "redial,all", "--out", out),
+      *("--steps", str(steps)),
+    ),
+    env={
+      **os.environ,
+      "PYTHONPATH": str(repository),
+      "T5CR_PROGRESS": "plain",
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    check=False,
+  )
+  assert ran.returncode == 0, ran.stdout[-4000:]
+  return ran.stdout
+
+
+def read_report(out: pathlib.Path) -> dict:
+  return json.loads((out / "report" / "report.json").read_text())
+
+
+def times(folder: pathlib.Path) -> dict[str, int]:
+  """When every file of a folder was written."""
+  return {
+    str(path.relative_to(folder)): path.stat().st_mtime_ns
+    for path in folder.rglob("*")
+    if path.is_file() and path.name != ".lock"
+  }
+
+
+@pytest.mark.slow
+def test_raw_files_become_a_report_once(repository, raw_dir, tmp_path):
+  out = tmp_path / "out"
+  reproduce(repository, raw_dir, out, steps=2)
+  report = read_report(out)
+  assert [row["name"] for row in report["rows"]] == ["redial", "all"]
+  for row in report["rows"]:
+    assert row["steps"] == 2
+    assert set(row["probes"]) == {*variants.PROBES, variants.SEQUENCE_PROBE}
+    assert all(probe["count"] > 0 for probe in row["probes"].values())
+    bleu = row["metrics"]["bleu"]
+    assert 0 <= bleu["value"] <= 100
+    assert bleu["count"] >= SIZE.test_dialogues
+  assert not report["corpus"]["invented"]
+  files = {path.name for path in (out / "report").iterdir()}
+  assert {"report.md", "report.html", "report.json"} <= files
+
+  before = times(out)
+  assert "Nothing to do" in reproduce(repository, raw_dir, out, steps=2)
+  assert times(out) == before
+
+
+@pytest.mark.slow
+def test_without_reviews_the_rows_that_need_them_are_left_out(
+  repository, raw_dir, tmp_path
+):
+  corpus, out = tmp_path / "raw", tmp_path / "out"
+  shutil.copytree(raw_dir, corpus)
+  shutil.rmtree(corpus / "reviews")
+  said = reproduce(repository, corpus, out, steps=1)
+  reason = "the corpus has no reviews/reviews.csv"
+  assert f"Row 'all' is left out: {reason}." in said
+  report = read_report(out)
+  (row,) = report["rows"]
+  assert row["name"] == "redial"
+  assert set(row["probes"]) == {
+    "recommendation",
+    "attribute",
+    "combination",
+    variants.SEQUENCE_PROBE,
+  }
+  omitted = {entry["name"]: entry["reason"] for entry in report["omitted"]}
+  assert omitted["all"] == omitted["redial_review"] == reason
