@@ -118,7 +118,7 @@ def _table_3(report: Mapping[str, Any]) -> str:
   rows = [row for row in report["rows"] if row["probes"]]
   if not rows:
     return ""
-  shown = [p for p in variants.PROBES if any(p in r["probes"] for r in rows)]
+  shown = plots.measured_probes(rows)
   header = ["Finetuning tasks"]
   for probe in shown:
     header += [f"{variants.PROBES[probe]} probe", "Paper"]
@@ -145,7 +145,8 @@ def _table_3(report: Mapping[str, Any]) -> str:
   caption = (
     "**Table 3.** Probe scores: the share of probes in which the model finds "
     "the related candidate more likely than a popular one drawn at random; "
-    "0.5 is a coin's score, a tie is not won. In bold the best of a column, in "
+    "0.5 is a coin's score, a tie is not won. Below it the model prefers what "
+    "is popular to what is related. In bold the best of a column, in "
     f"italics the paper's figures. Probes: {counts}. The 95% intervals "
     "are bootstrap percentiles over movies, since probes about one movie are "
     "not independent."

@@ -101,15 +101,20 @@ def _probes(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
   return [row["probes"][p] for p in variants.PROBES if p in row["probes"]]
 
 
+def measured_probes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """The probes of Table 3, in its order, that any of the rows has."""
+  return [p for p in variants.PROBES if any(p in r["probes"] for r in rows)]
+
+
 def _describe(rows: Sequence[Mapping[str, Any]]) -> str:
   words = []
-  for probe, title in variants.PROBES.items():
+  for probe in measured_probes(rows):
     scores = [
       f"{row['label']} {row['probes'][probe]['value']:.2f}"
       for row in rows
       if probe in row["probes"]
     ]
-    words.append(f"{title} probe: {', '.join(scores)}.")
+    words.append(f"{variants.PROBES[probe]} probe: {', '.join(scores)}.")
   return "Probe scores by finetuning tasks. " + " ".join(words)
 
 
@@ -148,7 +153,7 @@ def _scores(
   figure = figure_lib.Figure(figsize=(10, 5.2), layout="constrained")
   axes = figure.add_subplot()
   _style(axes, theme)
-  shown = [p for p in variants.PROBES if any(p in r["probes"] for r in rows)]
+  shown = measured_probes(rows)
   width = 0.84 / len(rows)
   for index, row in enumerate(rows):
     for group, probe in enumerate(shown):
@@ -238,15 +243,19 @@ def _changes(
   figure = figure_lib.Figure(
     figsize=(10, 1.4 + 0.42 * len(rows)), layout="constrained"
   )
-  panels = figure.subplots(1, len(variants.PROBES), sharey=True, sharex=True)
+  shown = measured_probes(rows)
+  panels = figure.subplots(
+    1, len(shown), sharey=True, sharex=True, squeeze=False
+  )
+  panels = panels[0]
   labels = [row["label"] for row in rows]
   base = variants.ROWS[variants.BASELINE].paper
   ends = [-10.0, 10.0]
-  for axes, (probe, title) in zip(panels, variants.PROBES.items(), strict=True):
+  for axes, probe in zip(panels, shown, strict=True):
     _style(axes, theme)
     axes.axvline(0, color=theme.text, linewidth=1)
     axes.grid(axis="x", color=theme.faint)
-    axes.set_title(title, color=theme.text, fontsize=11)
+    axes.set_title(variants.PROBES[probe], color=theme.text, fontsize=11)
     for place, row in enumerate(rows):
       if row["name"] in variants.ROWS:
         published = variants.ROWS[row["name"]].paper[probe] / base[probe] - 1

@@ -98,7 +98,7 @@ print(json.dumps(result))
 # Runs on four devices: prints what a checkpoint, written on one layout, holds
 # and does on each.
 _RESTORED_ON_FOUR = """
-import json, sys
+import hashlib, json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import tiny
@@ -109,12 +109,12 @@ def mesh_of(sizes):
   return partitioning.make_mesh(
     partitioning.MeshConfig(*sizes), jax.devices()[:int(np.prod(sizes))])
 
-def specs(tree):
-  return [str(leaf.sharding.spec) for leaf in jax.tree.leaves(tree)]
-
 def digest(tree):
-  return [float(np.abs(np.asarray(leaf, np.float64)).sum())
+  return [hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()
           for leaf in jax.tree.leaves(tree)]
+
+def is_placed(leaf, sharding):
+  return leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
 
 def state_on(mesh):
   def make():
@@ -148,13 +148,13 @@ for sizes in ((1, 1, 1), (2, 1, 2), (1, 4, 1)):
     "step": [step, int(state.step)],
     "state": digest(state),
     "params": digest(params) == digest(state.params),
-    "placed": specs(state) == specs(jax.tree.map(
-      lambda x, s: jax.device_put(x, s), state,
-      partitioning.state_shardings(shapes, mesh))),
+    "placed": jax.tree.all(jax.tree.map(
+      is_placed, state, partitioning.state_shardings(shapes, mesh))),
     "query_shard": query.addressable_shards[0].data.shape,
     "tokens": decode.decode_examples(
       params, tiny.CONFIG, inputs, 6, batch_size=4, mesh=mesh),
-    # 20 pairs of 10 inputs: rows that four parts cannot share evenly.
+    # Few inputs for 20 pairs: they are encoded as 10 rows, not divisible by
+    # four.
     "scores": score.score_examples(
       params, tiny.CONFIG, inputs * 2, targets, batch_size=20, mesh=mesh,
     ).tolist(),
@@ -207,7 +207,7 @@ def test_four_devices_restore_decode_and_score_as_one_does(tmp_path):
   assert len(one["scores"]) == 20 and max(one["scores"]) < 0
   for sizes, other in meshes.items():
     assert other["step"] == [7, 7], sizes
-    np.testing.assert_allclose(other["state"], result["saved"], rtol=1e-6)
+    assert other["state"] == result["saved"], sizes
     assert other["params"] and other["placed"], sizes
     assert other["tokens"] == one["tokens"], sizes
     np.testing.assert_allclose(
