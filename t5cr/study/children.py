@@ -32,14 +32,12 @@ class Job:
     command: the program and its arguments.
     log: where its output goes, appended.
     environment: variables to set besides this process's own.
-    alone: whether it may have every core, being the last to start.
   """
 
   name: str
   command: tuple[str, ...]
   log: pathlib.Path
   environment: Mapping[str, str]
-  alone: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,9 +200,13 @@ def _start(
   messages: queue.Queue,
   lock_file: int | None,
 ) -> _Child:
-  """Starts a job in a session of its own, pinned to its cores."""
+  """Starts a job in a session of its own, pinned to its cores.
+
+  A job has its share of the cores also while others are idle: how many threads
+  add up a sum decides its last digits, and so where a training ends.
+  """
   pinned = slots > 1 and not has_accelerator()
-  share = cores() if job.alone or not pinned else share_of_cores(slot, slots)
+  share = share_of_cores(slot, slots) if pinned else cores()
   environment = dict(os.environ) | dict(job.environment)
   environment[progress.ENVIRONMENT_VARIABLE] = "jsonl"
   environment["PYTHONUNBUFFERED"] = "1"  # the log in the order it was written

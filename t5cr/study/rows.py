@@ -171,12 +171,12 @@ def run(
       waiting[name] = job(study.out, chosen, row, made)
   if not waiting:
     return False
-  slots = min(slots or children.default_jobs(), len(waiting))
+  slots = slots or children.default_jobs()
   study.reporter.say(
     f"== rows: {', '.join(waiting)}; {slots} at a time, logs in "
     f"{study.out / 'rows'}/*/log.txt"
   )
-  queue = order(waiting, slots)
+  queue = order(waiting)
   known = {n: inputs(chosen, variants.ROWS[n], made) for n in waiting}
   # Closing ends the rows that run, whatever ends the loop over the events.
   with contextlib.closing(
@@ -218,26 +218,11 @@ def _run(
   return failed
 
 
-def order(
-  waiting: Mapping[str, children.Job], slots: int
-) -> list[children.Job]:
-  """The order to start rows in.
-
-  The untrained row is short and comes last, to fill a gap. If the last trained
-  row will have no other beside it, it gets every core.
-
-  Args:
-    waiting: name -> job.
-    slots: how many run at once.
-
-  Returns:
-    The jobs in order.
-  """
-  trained = [n for n in waiting if variants.ROWS[n].mixture is not None]
-  queue = [waiting[name] for name in trained]
-  if queue and slots > 1 and len(queue) % slots == 1:
-    queue[-1] = dataclasses.replace(queue[-1], alone=True)
-  return queue + [waiting[name] for name in waiting if name not in trained]
+def order(waiting: Mapping[str, children.Job]) -> list[children.Job]:
+  """The jobs, those that train first: the untrained row fills a gap."""
+  return sorted(
+    waiting.values(), key=lambda job: variants.ROWS[job.name].mixture is None
+  )
 
 
 class _Overall:

@@ -269,18 +269,10 @@ def test_the_command_of_a_row(tmp_path):
   assert not [a for a in untrained.command if "TRAIN_STEPS" in a]
 
 
-@pytest.mark.parametrize(
-  "trained, slots, alone", [(5, 2, True), (4, 2, False), (5, 1, False)]
-)
-def test_a_last_row_that_has_no_other_beside_it_gets_every_core(
-  trained, slots, alone
-):
-  names = [n for n in variants.ROWS if n != "none"][:trained]
+def test_the_untrained_row_comes_last():
   waiting = {
     name: children.Job(name, (), pathlib.Path("log"), {})
-    for name in ["none", *names]
+    for name in variants.ROWS
   }
-  queue = rows.order(waiting, slots)
-  assert [job.name for job in queue] == [*names, "none"]
-  assert queue[trained - 1].alone is alone
-  assert not any(job.alone for job in queue[: trained - 1])
+  names = [job.name for job in rows.order(waiting)]
+  assert names == [*(n for n in variants.ROWS if n != "none"), "none"]
