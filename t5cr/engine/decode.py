@@ -1,7 +1,7 @@
 """Greedy decoding with cached keys and values."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,8 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from t5cr.engine import buckets, layers, model, partitioning
 from t5cr.engine.config import T5Config
 from t5cr.engine.layers import Dropout, Params
-
-Progress = Callable[[str, int, int | None, str], None]
+from t5cr.progress import Progress
 
 
 class Cache(NamedTuple):

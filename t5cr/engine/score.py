@@ -1,7 +1,7 @@
 """Log-likelihoods of targets, each distinct input encoded once."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,7 @@ from t5cr.engine import buckets, losses, model, partitioning
 from t5cr.engine.config import T5Config
 from t5cr.engine.layers import Params
 from t5cr.engine.model import Batch
-
-Progress = Callable[[str, int, int | None, str], None]
+from t5cr.progress import Progress
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
