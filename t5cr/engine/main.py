@@ -133,15 +133,13 @@ def eval(  # noqa: A001 (the command's name)
   from t5cr.engine import feed
 
   names = feed.expand(_listed(run.tasks), run.evaluation.split)
-  model, step = _load(run, names)
-  output_dir = epath.Path(run.output_dir)
-  runs.claim_output(output_dir, text, checkpoints.find(run.checkpoint_path)[0])
+  model, step = _load(run, names, text)
   return evaluate.evaluate(
     model,
     names,
     run.evaluation,
     step=step,
-    output_dir=output_dir / "inference_eval",
+    output_dir=epath.Path(run.output_dir) / "inference_eval",
     progress=progress,
   )
 
@@ -214,13 +212,15 @@ def _mesh(config: partitioning.MeshConfig, **batch_sizes: int):
 
 
 def _load(
-  run: jobs.EvalRun | jobs.InferRun, names: Sequence[str]
+  run: jobs.EvalRun | jobs.InferRun, names: Sequence[str], text: str
 ) -> tuple[evaluate.Model, int]:
-  """Parameters of a checkpoint, to run on tasks, and their step."""
+  """Parameters to run on tasks, and their step; claims the output folder."""
   mesh = _mesh(run.mesh, EVAL_BATCH_SIZE=run.evaluation.batch_size)
   path = run.checkpoint_path
   _check_vocabulary(checkpoints.model_config(path).vocab_size, names)
   params, config, step = checkpoints.restore_params(path, mesh)
+  source, _ = checkpoints.find(path)
+  runs.claim_output(epath.Path(run.output_dir), text, source)
   return evaluate.Model(params, config, mesh), step
 
 
@@ -232,9 +232,7 @@ def _infer(
   names = [task for name in _listed(run.tasks) for task in feed.readable(name)]
   for name in names:
     feed.check_split(name, run.evaluation.split)
-  model, _ = _load(run, names)
-  source, _ = checkpoints.find(run.checkpoint_path)
-  runs.claim_output(epath.Path(run.output_dir), text, source)
+  model, _ = _load(run, names, text)
   return evaluate.infer(
     model,
     names,

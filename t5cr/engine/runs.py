@@ -19,7 +19,7 @@ import jax
 from etils import epath
 
 import t5cr
-from t5cr import errors
+from t5cr import errors, nested
 from t5cr.engine import checkpoints
 
 FILE = "run.json"
@@ -74,16 +74,6 @@ def read(model_dir: str | os.PathLike) -> dict[str, Any]:
     ) from error
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-  if not isinstance(value, Mapping):
-    return {prefix: value}
-  return {
-    name: leaf
-    for key, item in value.items()
-    for name, leaf in _flat(item, f"{prefix}.{key}" if prefix else key).items()
-  }
-
-
 def check_same(
   model_dir: str | os.PathLike, settings: Mapping[str, Any]
 ) -> None:
@@ -104,7 +94,8 @@ def check_same(
         "program or version wrote it. Choose a new MODEL_DIR."
       )
     return
-  there, here = _flat(known.get("settings", {})), _flat(plain(settings))
+  there = nested.flat(known.get("settings", {}))
+  here = nested.flat(plain(settings))
   differing = [
     f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
     for name in sorted(there.keys() | here.keys())

@@ -118,7 +118,7 @@ def _table_3(report: Mapping[str, Any]) -> str:
   rows = [row for row in report["rows"] if row["probes"]]
   if not rows:
     return ""
-  shown = plots.measured_probes(rows)
+  shown = variants.measured_probes(rows)
   header = ["Finetuning tasks"]
   for probe in shown:
     header += [f"{variants.PROBES[probe]} probe", "Paper"]

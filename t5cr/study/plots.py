@@ -101,14 +101,9 @@ def _probes(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
   return [row["probes"][p] for p in variants.PROBES if p in row["probes"]]
 
 
-def measured_probes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-  """The probes of Table 3, in its order, that any of the rows has."""
-  return [p for p in variants.PROBES if any(p in r["probes"] for r in rows)]
-
-
 def _describe(rows: Sequence[Mapping[str, Any]]) -> str:
   words = []
-  for probe in measured_probes(rows):
+  for probe in variants.measured_probes(rows):
     scores = [
       f"{row['label']} {row['probes'][probe]['value']:.2f}"
       for row in rows
@@ -153,7 +148,7 @@ def _scores(
   figure = figure_lib.Figure(figsize=(10, 5.2), layout="constrained")
   axes = figure.add_subplot()
   _style(axes, theme)
-  shown = measured_probes(rows)
+  shown = variants.measured_probes(rows)
   width = 0.84 / len(rows)
   for index, row in enumerate(rows):
     for group, probe in enumerate(shown):
@@ -243,11 +238,10 @@ def _changes(
   figure = figure_lib.Figure(
     figsize=(10, 1.4 + 0.42 * len(rows)), layout="constrained"
   )
-  shown = measured_probes(rows)
-  panels = figure.subplots(
+  shown = variants.measured_probes(rows)
+  (panels,) = figure.subplots(
     1, len(shown), sharey=True, sharex=True, squeeze=False
   )
-  panels = panels[0]
   labels = [row["label"] for row in rows]
   base = variants.ROWS[variants.BASELINE].paper
   ends = [-10.0, 10.0]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from t5cr import errors, progress
+from t5cr import errors, nested, progress
 
 _LOCK_SECONDS = 60.0
 
@@ -85,23 +85,12 @@ def files_fingerprint(
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   """Says what differs: `steps: 100 before, 200 now`."""
-  old, new = _flat(before), _flat(now)
+  old, new = nested.flat(before), nested.flat(now)
   return [
     f"{key}: {_short(old.get(key))} before, {_short(new.get(key))} now"
     for key in sorted(old.keys() | new.keys())
     if old.get(key) != new.get(key)
   ]
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Nested mappings as one, with keys such as `data.t5cr_redial`."""
-  flat: dict[str, Any] = {}
-  for key, item in value.items():
-    if isinstance(item, Mapping):
-      flat |= _flat(item, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = item
-  return flat
 
 
 def _short(value: Any) -> str:

@@ -19,8 +19,12 @@ def text(report: Mapping[str, Any]) -> str:
   """
   shown = table.Table(box=None, pad_edge=False)
   shown.add_column("finetuning tasks")
-  names = [name for name in variants.PROBES if _any(report, "probes", name)]
-  metrics = [n for n in ("bleu", "recall") if _any(report, "metrics", n)]
+  names = variants.measured_probes(report["rows"])
+  metrics = [
+    name
+    for name in ("bleu", "recall")
+    if any(name in row["metrics"] for row in report["rows"])
+  ]
   for name in names:
     shown.add_column(name, justify="right")
   for name in metrics:
@@ -38,10 +42,6 @@ def as_text(renderable: console.RenderableType) -> str:
   with wide.capture() as captured:
     wide.print(renderable)
   return "\n".join(line.rstrip() for line in captured.get().splitlines())
-
-
-def _any(report: Mapping[str, Any], part: str, name: str) -> bool:
-  return any(name in row[part] for row in report["rows"])
 
 
 def _cell(entry: Mapping[str, Any] | None, digits: int) -> str:

@@ -6,6 +6,8 @@ Recommendation", arXiv:2305.06218.
 
 import dataclasses
 import types
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 REDIAL = "t5cr_redial"
 SEQUENCES = "t5cr_movielens/sequences"
@@ -36,6 +38,11 @@ PROBES = types.MappingProxyType(
 )
 SEQUENCE_PROBE = "recommendation_sequence"
 PROBE_TASK_PREFIX = "t5cr_probe_"
+
+
+def measured_probes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """The probes of Table 3, in its order, that any row of a report has."""
+  return [p for p in PROBES if any(p in row["probes"] for row in rows)]
 
 
 @dataclasses.dataclass(frozen=True)
