@@ -36,10 +36,49 @@ def register(
     The names, Tasks first.
 
   Raises:
-    DataError: a task of that name is registered with another vocabulary.
+    DataError: a task of that name is registered with another vocabulary or
+      other lengths.
+    ValueError: seqio allows no such prefix.
   """
   names = tasks.register(prefix, vocabulary, feature_lengths)
   return names + mixtures.register(prefix)
+
+
+def copy_of(
+  name: str,
+  prefix: str = "",
+  vocabulary: seqio.Vocabulary | None = None,
+  feature_lengths: Mapping[str, int] | None = None,
+) -> str:
+  """Registers copies as `register` does and gives the name of one of them.
+
+  For gin, which calls a function only where its value is used:
+
+      MIXTURE_OR_TASK_NAME = @t5cr_tasks.copy_of()
+      t5cr_tasks.copy_of:
+        name = 't5cr_all'
+        prefix = 'mine_'
+
+  Args:
+    name: of the Task or Mixture that is copied, without prefix.
+    prefix: see `register`, as for the rest.
+    vocabulary: of inputs and targets.
+    feature_lengths: limits in tokens.
+
+  Returns:
+    The copy's name.
+
+  Raises:
+    DataError: there is no such Task or Mixture here, or as `register`.
+  """
+  known = [*tasks.TASKS, *mixtures.MIXTURES]
+  if name not in known:
+    raise DataError(
+      f"t5cr_tasks.copy_of: there is no task or mixture {name!r} to copy. There"
+      f" are {', '.join(known)}."
+    )
+  register(prefix, vocabulary, feature_lengths)
+  return prefix + name
 
 
 register()

@@ -1,4 +1,4 @@
-"""The seqio Mixtures: the rows of the paper's Table 3.
+"""The seqio Mixtures: the rows of the paper's Table 3, and its columns.
 
 | mixture | row of Table 3 |
 |---|---|
@@ -10,6 +10,9 @@
 | `t5cr_all` | All (T5-CR) |
 
 Paper section 2.6: examples from each task are loaded equally often.
+
+`t5cr_probes` is the four probes that are the columns of Table 3, for evaluation
+only: one scoring job that names it measures them all.
 """
 
 from __future__ import annotations
@@ -29,6 +32,12 @@ MIXTURES: Mapping[str, tuple[str, ...]] = {
   "t5cr_redial_tags": (_REDIAL, _TAGS),
   "t5cr_redial_review": (_REDIAL, _REVIEW),
   "t5cr_all": (_REDIAL, _SEQUENCE, _TAGS, _REVIEW),
+  "t5cr_probes": (
+    "t5cr_probe_recommendation",
+    "t5cr_probe_attribute",
+    "t5cr_probe_combination",
+    "t5cr_probe_description",
+  ),
 }
 
 

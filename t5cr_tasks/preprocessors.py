@@ -13,6 +13,8 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
+from t5cr_tasks import caching
+
 Example = Mapping[str, tf.Tensor]
 
 CONVERSATION_PREFIX = "redial conversation: "
@@ -102,8 +104,10 @@ def tags(dataset: tf.data.Dataset, max_tags: int = 5) -> tf.data.Dataset:
     {'inputs': 'movielens tags: drama, based on a book, adapted from:book',
      'targets': 'the book thief (2013)'}
 
-  How many tags, which and in what order are uniform draws with seqio's seeds,
-  so that a run with a seed is reproducible.
+  How many tags, which and in what order are uniform draws. They follow from
+  seqio's seed, the movie and the epoch alone: not from the order of the records
+  nor from who reads them, so that a cache or another number of processes gives
+  the same draws.
 
   Args:
     dataset: records of `t5cr_movielens/tags`, each with at least one tag.
@@ -112,11 +116,14 @@ def tags(dataset: tf.data.Dataset, max_tags: int = 5) -> tf.data.Dataset:
   Returns:
     One example per movie.
   """
+  seed = _seed()
 
-  def draw(record: Example, seed: tf.Tensor) -> Example:
+  def draw(record: Example, epoch: tf.Tensor) -> Example:
     count = tf.size(record["tags"])
     # The first number says how many tags, the others put them in order.
-    numbers = tf.random.stateless_uniform([count + 1], seed)
+    numbers = tf.random.stateless_uniform(
+      [count + 1], seed + tf.stack([record["movie_id"], epoch])
+    )
     most = tf.cast(tf.minimum(count, max_tags), tf.float32)
     drawn = tf.cast(numbers[0] * most, tf.int32) + 1
     order = tf.argsort(numbers[1:])
@@ -127,8 +134,41 @@ def tags(dataset: tf.data.Dataset, max_tags: int = 5) -> tf.data.Dataset:
       "targets": _lower(record["title"]),
     }
 
-  draw_over: Any = seqio.map_over_dataset(draw, num_seeds=1)
-  return draw_over(dataset)
+  epochs = _with_epoch(dataset, "movie_id")
+  return epochs.map(draw, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _seed() -> tf.Tensor:
+  """The next of seqio's seeds, int64 [2]; another each time without a seed."""
+  first: Any = seqio.map_over_dataset(lambda _, seed: seed, num_seeds=1)
+  return tf.cast(next(iter(first(tf.data.Dataset.range(1)))), tf.int64)
+
+
+def _with_epoch(dataset: tf.data.Dataset, key: str) -> tf.data.Dataset:
+  """Pairs records with their epoch, which seqio does not tell.
+
+  Args:
+    dataset: records, over and over; in each epoch the same ones once, in any
+      order.
+    key: an int64 field that tells them apart.
+
+  Returns:
+    Pairs of (record, int64 epoch from 0).
+  """
+
+  def count(state: tuple[tf.Tensor, ...], record: Example):
+    # The first record that comes again says how many there are.
+    position, size, seen = state
+    again = tf.reduce_any(seen == record[key])
+    size = tf.where(again, position, size)
+    seen = tf.cond(
+      size > 0, lambda: seen[:0], lambda: tf.concat([seen, [record[key]]], 0)
+    )
+    epoch = tf.where(size > 0, position // tf.maximum(size, 1), 0)
+    return (position + 1, size, seen), (record, epoch)
+
+  none = tf.constant(0, tf.int64)
+  return dataset.scan((none, none, tf.zeros([0], tf.int64)), count)
 
 
 def review(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -215,15 +255,19 @@ def append_eos(
       smaller of the two counts.
 
   Returns:
-    The examples.
+    The examples, without the stamp of `caching` if they have one.
   """
   lengths = dict(feature_lengths or {})
   for name, length in (sequence_length or {}).items():
     if length is not None:
       lengths[name] = min(length, lengths.get(name, length))
-  return seqio.preprocessors.append_eos_after_trim(
-    dataset, output_features=output_features, sequence_length=lengths
-  )
+
+  def ended(example: Example) -> Example:
+    return seqio.preprocessors.append_eos_after_trim_impl(
+      caching.unstamped(example), output_features, lengths
+    )
+
+  return dataset.map(ended, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _lower(text: tf.Tensor) -> tf.Tensor:

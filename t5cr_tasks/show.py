@@ -52,8 +52,14 @@ def overview() -> Table:
   for spec in tasks.TASKS.values():
     table.add_row(spec.name, "task", ", ".join(spec.splits), spec.summary)
   for name, members in mixtures.MIXTURES.items():
+    # A mixture is read in the splits that all of its tasks have.
+    splits = [
+      split
+      for split in tasks.TASKS[members[0]].splits
+      if all(split in tasks.TASKS[member].splits for member in members)
+    ]
     short = (member.removeprefix("t5cr_") for member in members)
-    table.add_row(name, "mixture", "train", " + ".join(short))
+    table.add_row(name, "mixture", ", ".join(splits), " + ".join(short))
   return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 
@@ -53,6 +54,18 @@ class BuiltDataSource(seqio.TfdsDataSource):
       return self.tfds_dataset.builder.is_prepared()
     except DataError:
       return False
+
+  def fingerprint(self) -> str:
+    """What identifies the data set: the fingerprint that its build wrote.
+
+    One that something else built has that of its whole description.
+
+    Raises:
+      DataError: the data set is not built.
+    """
+    info = self.tfds_dataset.builder.info
+    written = (info.metadata or {}).get("fingerprint")
+    return str(written or hashlib.sha256(info.as_json.encode()).hexdigest())
 
 
 class _BuiltLoader(seqio.LazyTfdsLoader):

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import seqio
 import tensorflow as tf
 
-from t5cr_tasks import metrics, postprocessors, preprocessors, sources
+from t5cr_tasks import caching, metrics, postprocessors, preprocessors, sources
 from t5cr_tasks import vocabulary as vocabulary_lib
 from t5cr_tasks.errors import DataError
 
@@ -41,6 +41,7 @@ class TaskSpec:
     splits: the splits of that data set.
     preprocess: records to examples with the strings `inputs` and `targets`.
     summary: one line for lists of tasks.
+    draws: whether `preprocess` draws at random, anew each epoch.
     postprocess: see `postprocessors`; None for tasks without metrics.
     metric_fns: seqio metric functions.
   """
@@ -50,6 +51,7 @@ class TaskSpec:
   splits: tuple[str, ...]
   preprocess: Callable[[tf.data.Dataset], tf.data.Dataset]
   summary: str
+  draws: bool = False
   postprocess: Callable[..., Any] | None = None
   metric_fns: tuple[Callable[..., Mapping[str, float]], ...] = ()
 
@@ -111,6 +113,7 @@ TASKS: dict[str, TaskSpec] = {
       splits=("train",),
       preprocess=preprocessors.tags,
       summary="1-5 tags of the tag genome to a movie that has them",
+      draws=True,
     ),
     TaskSpec(
       name="t5cr_movielens_review",
@@ -147,7 +150,7 @@ def register(
     The names of the Tasks.
 
   Raises:
-    DataError: a task of that name has another vocabulary.
+    DataError: a task of that name has another vocabulary or other lengths.
   """
   vocabulary = vocabulary or vocabulary_lib.default_vocabulary()
   feature = seqio.Feature(vocabulary, add_eos=True)
@@ -156,14 +159,14 @@ def register(
     name = prefix + spec.name
     names.append(name)
     if name in seqio.TaskRegistry.names():
-      _check_same_vocabulary(name, vocabulary)
+      _check_same(name, vocabulary, feature_lengths)
       continue
-    source: Any = sources.BuiltDataSource(spec.tfds_name, spec.splits)
+    source = sources.BuiltDataSource(spec.tfds_name, spec.splits)
     seqio.TaskRegistry.add(
       name,
-      source=source,
+      source=cast(Any, source),
       output_features={"inputs": feature, "targets": feature},
-      preprocessors=_preprocessors(spec, feature_lengths),
+      preprocessors=_preprocessors(name, spec, source, feature_lengths),
       postprocess_fn=spec.postprocess,
       metric_fns=list(spec.metric_fns),
     )
@@ -171,23 +174,50 @@ def register(
 
 
 def _preprocessors(
-  spec: TaskSpec, feature_lengths: Mapping[str, int] | None
-) -> Sequence[Callable[..., tf.data.Dataset]]:
-  # No cache placeholder: the text is cheap to make, and a t5x run with
-  # USE_CACHED_TASKS left at its default then reads the data set directly.
+  name: str,
+  spec: TaskSpec,
+  source: sources.BuiltDataSource,
+  feature_lengths: Mapping[str, int] | None,
+) -> list[Callable[..., tf.data.Dataset]]:
+  """All steps of a task; what stands before the placeholder can be cached."""
+  # A cached draw would be the same in each epoch.
+  before, behind = [spec.preprocess], []
+  if spec.draws:
+    before, behind = [], [spec.preprocess, seqio.preprocessors.tokenize]
+  stamped = {"source": source, "tokenized": not spec.draws}
   return [
-    spec.preprocess,
-    seqio.preprocessors.tokenize,
+    *before,
+    functools.partial(caching.stamp, **stamped),
+    seqio.CacheDatasetPlaceholder(required=False),
+    functools.partial(caching.check, task_name=name, **stamped),
+    *behind,
     functools.partial(
       preprocessors.append_eos, feature_lengths=feature_lengths
     ),
   ]
 
 
-def _check_same_vocabulary(name: str, vocabulary: seqio.Vocabulary) -> None:
-  features = seqio.TaskRegistry.get(name).output_features
-  if features["targets"].vocabulary != vocabulary:
-    raise DataError(
-      f"The task {name} is registered already, with another vocabulary."
-      " Register these tasks with another prefix."
-    )
+def _check_same(
+  name: str,
+  vocabulary: seqio.Vocabulary,
+  feature_lengths: Mapping[str, int] | None,
+) -> None:
+  """Raises DataError if the registered Task of that name is another."""
+  task = seqio.TaskRegistry.get(name)
+  registered = task.output_features["targets"].vocabulary
+  # The default is another file tomorrow, so it equals none that names its file.
+  if type(registered) is not type(vocabulary) or registered != vocabulary:
+    differs = "vocabulary"
+  elif _lengths(task) != dict(feature_lengths or {}):
+    differs = "feature_lengths"
+  else:
+    return
+  raise DataError(
+    f"The task {name} is registered already, with another {differs}."
+    " Register these tasks with another prefix."
+  )
+
+
+def _lengths(task: seqio.Task) -> dict[str, int]:
+  settings = getattr(task.preprocessors[-1], "keywords", {})
+  return dict(settings.get("feature_lengths") or {})

@@ -1,9 +1,10 @@
 """Checkpoints of a run: what Orbax keeps in `MODEL_DIR/checkpoint_<step>`.
 
-A checkpoint has four items: `params`; `optimizer` (its state and the step);
-`dataset`, the position of the training data, one part per process; `config`,
-the shape of the model, so that a checkpoint is enough to run it. It is written
-under a temporary name while training goes on, then renamed.
+A checkpoint has three items: `state`, parameters and optimizer as t5x lays them
+out, so that t5x restores it as its own; `dataset`, the position of the training
+data, one part per process; `config`, the shape of the model. It is written
+under a temporary name while training goes on, then renamed. Those of other
+formats (`formats`) are read in the same way.
 """
 
 import dataclasses
@@ -11,15 +12,16 @@ import os
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 
 from t5cr import errors
-from t5cr.engine import model, partitioning
+from t5cr.engine import formats, partitioning, train_state
 from t5cr.engine.config import T5Config
-
-PREFIX = "checkpoint"
+from t5cr.engine.formats import Format, Found
+from t5cr.engine.train_state import TrainState
 
 # What may differ between a checkpoint's model and the one asked for.
 _FREE_FIELDS = ("dropout_rate", "dtype")
@@ -73,116 +75,38 @@ class _PositionRestore(ocp.args.CheckpointArgs):
   iterator: Positioned
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-  """All that a training step changes.
-
-  Attributes:
-    step: int32 scalar, steps taken so far.
-    params: the parameter tree.
-    opt_state: what the optimizer keeps.
-  """
-
-  step: jax.Array
-  params: Any
-  opt_state: Any
-
-
-def _absolute(path: str | os.PathLike) -> epath.Path:
-  """Orbax takes no relative paths."""
-  remote = "://" in str(path)
-  return epath.Path(path if remote else os.path.abspath(path))
-
-
-def step_of(path: str | os.PathLike) -> int | None:
-  """The step in a folder name `checkpoint_<step>`, None for other names."""
-  prefix, _, step = epath.Path(path).name.rpartition("_")
-  return int(step) if prefix == PREFIX and step.isdigit() else None
-
-
-def _read(path: epath.Path, **items: Any) -> Any:
-  """Reads items of one checkpoint."""
-  handler = ocp.CompositeCheckpointHandler()
-  with ocp.Checkpointer(handler) as checkpointer:
-    return checkpointer.restore(path, args=ocp.args.Composite(**items))
-
-
-def steps(model_dir: str | os.PathLike) -> list[int]:
-  """Steps of the finished checkpoints of a run folder, in order."""
-  directory = epath.Path(model_dir)
-  if not directory.is_dir():
-    return []
-  return sorted(
-    step
-    for path in directory.iterdir()
-    if (step := step_of(path)) is not None
-    and (path / "config").is_dir()
-    # Where nothing can be renamed (gs://), a save that was cut short stays.
-    and ocp.utils.is_checkpoint_finalized(path)
-  )
-
-
-def find(path: str | os.PathLike) -> tuple[epath.Path, int]:
-  """Finds the checkpoint that a path means.
-
-  Args:
-    path: a `checkpoint_<step>` folder, or a run folder, whose latest
-      checkpoint is meant.
-
-  Returns:
-    (run folder, step).
-
-  Raises:
-    UsageError: there is none there, or it is not one of this engine's.
-  """
-  path = _absolute(path)
-  step = step_of(path)
-  directory = path if step is None else path.parent
-  known = steps(directory)
-  if step is None and known:
-    return directory, known[-1]
-  if step is not None and step in known:
-    return directory, step
-  if not path.exists():
-    reason = "it does not exist"
-  elif step is None:
-    reason = f"no finished {PREFIX}_<step> folder is in it"
-  else:
-    reason = "this engine did not write it: it has no config item"
-  beside = f" Checkpoints in {directory}: {known}." if known else ""
-  raise errors.UsageError(
-    f"No checkpoint at {path}: {reason}. Give a run folder or one of its "
-    f"{PREFIX}_<step> folders.{beside}"
-  )
-
-
-def model_config(path: str | os.PathLike) -> T5Config:
-  """The shape of the model whose checkpoint `path` means (see `find`)."""
-  directory, step = find(path)
-  where = directory / f"{PREFIX}_{step}"
-  saved = _read(where, config=ocp.args.JsonRestore())["config"]
-  return T5Config(**saved["model"])
-
-
 def check_model(path: str | os.PathLike, asked: T5Config) -> None:
   """Raises UsageError unless the checkpoint is of the model asked for."""
-  saved = model_config(path)
-  differing = [
+  _check_model(formats.find(path), asked)
+
+
+def differing_fields(saved: T5Config, asked: T5Config) -> list[str]:
+  """What tells two models apart, in words: dropout and dtype do not."""
+  return [
     f"{field.name} is {getattr(saved, field.name)} there and "
     f"{getattr(asked, field.name)} here"
     for field in dataclasses.fields(T5Config)
     if field.name not in _FREE_FIELDS
     and getattr(saved, field.name) != getattr(asked, field.name)
   ]
-  if differing:
-    raise errors.UsageError(
-      f"The checkpoint {path} is of another model: {'; '.join(differing)}. "
-      "Use the recipe that it was trained with."
-    )
 
 
-def _with_shardings(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+def _check_model(found: Found, asked: T5Config) -> None:
+  if found.format in (Format.T5CR, Format.HF):
+    differing = differing_fields(formats.model_config(found), asked)
+    if differing:
+      raise errors.UsageError(
+        f"The checkpoint {found.path} is of another model: "
+        f"{'; '.join(differing)}. Use the recipe that it was trained with."
+      )
+  train_state.check_shapes(
+    formats.metadata(found)["target"],
+    train_state.abstract_params(asked),
+    found.path,
+  )
+
+
+def _placed(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   """Abstract arrays that say where each is to lie."""
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -196,24 +120,25 @@ def _with_shardings(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 def restore_params(
   path: str | os.PathLike, mesh: jax.sharding.Mesh
 ) -> tuple[Any, T5Config, int]:
-  """Loads parameters to run a model.
+  """Loads parameters to run a model, as float32.
 
   Args:
-    path: a run folder or a `checkpoint_<step>` folder.
+    path: a run folder or a checkpoint of any format (see `formats`).
     mesh: where to place them.
 
   Returns:
     (params, the model's shape, step).
 
   Raises:
-    UsageError: see `find`.
+    UsageError: there is no checkpoint, it is no T5's, or it is damaged.
   """
-  directory, step = find(path)
-  where = directory / f"{PREFIX}_{step}"
-  config = model_config(where)
-  shapes = jax.eval_shape(lambda: model.init(config, jax.random.key(0)))
-  wanted = ocp.args.StandardRestore(_with_shardings(shapes, mesh))
-  return _read(where, params=wanted)["params"], config, step
+  found = formats.find(path)
+  config = formats.model_config(found)
+  wanted = train_state.abstract_params(config)
+  stored = formats.metadata(found)
+  train_state.check_shapes(stored["target"], wanted, found.path)
+  restored = formats.restore(found, {"target": _placed(wanted, mesh)})
+  return restored["target"], config, found.step
 
 
 def restore_state(
@@ -225,9 +150,13 @@ def restore_state(
 ) -> TrainState:
   """Loads all that training goes on from.
 
+  Where a checkpoint holds no optimizer state (Hugging Face's, or parameters
+  that were converted alone), the optimizer starts fresh at the step of the
+  checkpoint.
+
   Args:
-    path: a run folder or a `checkpoint_<step>` folder.
-    state: arrays, or their shapes, of the structure to restore.
+    path: a run folder or a checkpoint of any format (see `formats`).
+    state: shapes of the structure to restore.
     config: the model that is to be trained.
     mesh: where to place the arrays.
     iterator: put at the saved position; None leaves data out of it, as for
@@ -240,34 +169,58 @@ def restore_state(
     UsageError: there is no such checkpoint, or it is of another model or
       another optimizer.
   """
-  directory, step = find(path)
-  where = directory / f"{PREFIX}_{step}"
-  check_model(where, config)
-  abstract = _with_shardings(state, mesh)
-  items: dict[str, Any] = {
-    "params": ocp.args.StandardRestore(abstract.params),
-    "optimizer": ocp.args.StandardRestore(
-      {"step": abstract.step, "state": abstract.opt_state}
-    ),
-  }
+  found = formats.find(path)
+  _check_model(found, config)
+  place = partitioning.replicated(mesh)
+  unused = jax.ShapeDtypeStruct((1,), np.float32, sharding=place)
+  wanted = train_state.to_t5x(_placed(state, mesh), unused)
+  stored = formats.metadata(found).get("state", {})
+  if "param_states" not in stored:
+    return _without_optimizer(found, state, wanted, mesh)
+  _check_optimizer(found, stored["param_states"], wanted)
+  restored = train_state.from_t5x(formats.restore(found, wanted), state)
   # A checkpoint written before any data was read has no position.
-  if iterator is not None and (where / "dataset").exists():
-    items["dataset"] = _PositionRestore(iterator)
-  try:
-    restored = _read(where, **items)
-  except errors.UsageError:
-    raise
-  except ValueError as error:
-    raise errors.UsageError(
-      f"The checkpoint {where} does not fit the model and optimizer asked "
-      f"for: {str(error).splitlines()[0]}"
-    ) from error
-  optimizer = restored["optimizer"]
-  return TrainState(
-    step=optimizer["step"],
-    params=restored["params"],
-    opt_state=optimizer["state"],
+  if iterator is not None and (found.path / "dataset").exists():
+    formats.read_items(found.path, dataset=_PositionRestore(iterator))
+  return restored
+
+
+def _check_optimizer(found: Found, stored: Any, wanted: Any) -> None:
+  """Raises UsageError if the optimizer was not T5's Adafactor."""
+  shapes = train_state.flat(stored)
+  moments = train_state.flat(wanted["state"]["param_states"])
+  for name, leaf in moments.items():
+    there = tuple(shapes[name].shape) if name in shapes else "missing"
+    if there != tuple(leaf.shape):
+      raise errors.UsageError(
+        f"The optimizer state of {found.path} is not that of T5's Adafactor: "
+        f"{name} is {there} there and {tuple(leaf.shape)} here. Start from the "
+        "parameters alone: `t5cr convert` leaves the optimizer out with "
+        "--params_only."
+      )
+
+
+def _without_optimizer(
+  found: Found, state: TrainState, wanted: Any, mesh: jax.sharding.Mesh
+) -> TrainState:
+  """The parameters of a checkpoint, with an optimizer that knows nothing."""
+  params = formats.restore(found, {"target": wanted["target"]})["target"]
+  logging.warning(
+    "%s holds no optimizer state: it starts anew, at step %d.",
+    found.path,
+    found.step,
   )
+  place = partitioning.replicated(mesh)
+
+  def fresh(leaf: Any, sharding: Any) -> jax.Array:
+    return jax.device_put(np.zeros(leaf.shape, leaf.dtype), sharding)
+
+  opt_state = jax.tree.map(
+    fresh, state.opt_state, partitioning.state_shardings(state.opt_state, mesh)
+  )
+  step = jax.device_put(np.int32(found.step), place)
+  tree = train_state.to_t5x(TrainState(step, params, opt_state), None)
+  return train_state.from_t5x(tree, state)
 
 
 class Writer:
@@ -284,9 +237,9 @@ class Writer:
       keep: how many of the latest checkpoints to keep, None for all.
     """
     self._manager = ocp.CheckpointManager(
-      _absolute(model_dir),
+      formats.absolute(model_dir),
       options=ocp.CheckpointManagerOptions(
-        step_prefix=PREFIX,
+        step_prefix=formats.PREFIX,
         max_to_keep=keep,
         cleanup_tmp_directories=True,
         save_root_metadata=False,
@@ -319,11 +272,9 @@ class Writer:
     """
     if step in self._manager.all_steps():
       return
+    tree = train_state.to_t5x(state, np.zeros((1,), np.float32))
     items: dict[str, Any] = {
-      "params": ocp.args.StandardSave(state.params),
-      "optimizer": ocp.args.StandardSave(
-        {"step": jnp.asarray(state.step), "state": state.opt_state}
-      ),
+      "state": ocp.args.PyTreeSave(tree),
       "config": ocp.args.JsonSave({"model": dataclasses.asdict(config)}),
     }
     if iterator is not None:

@@ -1,4 +1,4 @@
-"""Evaluation and inference: tasks in, the files of seqio and t5x out.
+"""Evaluation: tasks in, the files of seqio and t5x out.
 
 `seqio.Evaluator` reads the examples and computes the metrics; the engine
 decodes and scores them in length buckets, each example once.
@@ -14,13 +14,11 @@ import jax
 import numpy as np
 from etils import epath
 
-from t5cr import errors
 from t5cr.engine import decode, score
 from t5cr.engine.config import T5Config
 from t5cr.progress import Progress
 
 EOS_ID = 1
-MODES = ("predict", "score")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +30,7 @@ class EvalConfig:
     split: of the tasks.
     batch_size: examples decoded or scored at once.
     max_decode_length: most tokens generated; None is the targets' length.
+    decoding: how texts are generated.
     num_examples: only the first so many of each task; None for all.
     use_cached: read what seqio's caching wrote.
     seed: of sampling preprocessors, if a task has any.
@@ -41,6 +40,7 @@ class EvalConfig:
   split: str = "validation"
   batch_size: int = 128
   max_decode_length: int | None = None
+  decoding: decode.Decoding = decode.GREEDY
   num_examples: int | None = None
   use_cached: bool = False
   seed: int = 42
@@ -66,8 +66,8 @@ class Model:
   mesh: jax.sharding.Mesh | None = None
 
 
-def _named(progress: Progress | None, name: str) -> Progress | None:
-  """Progress under a name of its own for each task."""
+def named(progress: Progress | None, name: str) -> Progress | None:
+  """Progress under a name of its own, that of a task."""
   if progress is None:
     return None
   return lambda stage, done, total, unit: progress(name, done, total, unit)
@@ -79,12 +79,12 @@ def predict_tokens(
   config: EvalConfig,
   progress: Progress | None = None,
 ) -> np.ndarray:
-  """Decodes inputs greedily.
+  """Decodes inputs; the best decode of each.
 
   Args:
     model: what decodes.
     inputs: token ids without padding.
-    config: batch size and most tokens generated.
+    config: batch size, most tokens generated, and how they are.
     progress: called as examples are done.
 
   Returns:
@@ -97,6 +97,7 @@ def predict_tokens(
     inputs,
     config.decode_length,
     config.batch_size,
+    decoding=config.decoding,
     progress=progress,
     mesh=model.mesh,
   )
@@ -221,7 +222,7 @@ def evaluate(
       seed=config.seed,
     )
     predict_fn, score_fn = _model_functions(
-      model, config, _named(progress, f"evaluate {name}")
+      model, config, named(progress, f"evaluate {name}")
     )
     # Metrics are computed in a thread while the next task is decoded.
     metrics, _ = evaluator.evaluate(
@@ -244,107 +245,3 @@ def _result(metrics: Any) -> dict[str, dict[str, Any]]:
   except ValueError as error:
     # seqio wraps errors; those of the data name file and remedy themselves.
     raise error.__cause__ or error from None
-
-
-def check_mode(mode: str) -> None:
-  """Raises UsageError for a mode of `infer` that is unknown."""
-  if mode not in MODES:
-    raise errors.UsageError(
-      f"infer.mode: {mode!r} is unknown; known are {', '.join(MODES)}."
-    )
-
-
-def infer(
-  model: Model,
-  task_names: Sequence[str],
-  config: EvalConfig,
-  *,
-  mode: str,
-  output_dir: str | os.PathLike,
-  progress: Progress | None = None,
-) -> list[epath.Path]:
-  """Writes what the model says of every example, as `t5x.infer` does.
-
-  Each task has a file `<task>-<mode>.jsonl-00000-of-00001`, one JSON object a
-  line in the order of the data: `inputs` (text and other fields of the
-  example), `targets` (text), and `prediction` (text) or `score` (summed
-  log-probability in nats).
-
-  Args:
-    model: what decodes or scores.
-    task_names: registered Tasks, metrics or not.
-    config: lengths, split, batch size.
-    mode: 'predict' or 'score'.
-    output_dir: the folder; files of the same name are replaced when done.
-    progress: called as progress(f"{mode} {task}", done, total, "examples").
-
-  Returns:
-    The files.
-
-  Raises:
-    UsageError: unknown mode, task or split.
-  """
-  check_mode(mode)
-  folder = epath.Path(output_dir)
-  folder.mkdir(parents=True, exist_ok=True)
-  files = []
-  for name in task_names:
-    lines = _infer_task(
-      model, name, config, mode, _named(progress, f"{mode} {name}")
-    )
-    path = folder / f"{name}-{mode}.jsonl-00000-of-00001"
-    if jax.process_index() == 0:
-      scratch = folder / f".{path.name}.tmp"
-      scratch.write_text("".join(json.dumps(line) + "\n" for line in lines))
-      scratch.replace(path)
-    files.append(path)
-  return files
-
-
-def _infer_task(
-  model: Model,
-  task_name: str,
-  config: EvalConfig,
-  mode: str,
-  progress: Progress | None,
-) -> list[dict[str, Any]]:
-  from t5cr.engine import feed
-
-  fields, tokens = feed.records(
-    task_name,
-    task_feature_lengths=config.task_feature_lengths,
-    split=config.split,
-    num_examples=config.num_examples,
-    use_cached=config.use_cached,
-    seed=config.seed,
-  )
-  lines = [
-    {"inputs": field, "targets": target}
-    for field, target in zip(
-      fields, _target_texts(task_name, fields, tokens.targets), strict=True
-    )
-  ]
-  if mode == "predict":
-    predicted = predict_tokens(model, tokens.inputs, config, progress)
-    key, values = "prediction", feed.detokenize(task_name, predicted.tolist())
-  else:
-    key = "score"
-    values = score_targets(
-      model, tokens.inputs, tokens.targets, config, progress
-    ).tolist()
-  return [
-    {**line, key: value} for line, value in zip(lines, values, strict=True)
-  ]
-
-
-def _target_texts(
-  task_name: str,
-  fields: Sequence[Mapping[str, Any]],
-  targets: Sequence[Sequence[int]],
-) -> list[str]:
-  """Targets as they were before they became tokens, if that is known."""
-  from t5cr.engine import feed
-
-  if all("targets_pretokenized" in field for field in fields):
-    return [field["targets_pretokenized"] for field in fields]
-  return feed.detokenize(task_name, targets)

@@ -99,6 +99,22 @@ def task_names(name: str) -> list[str]:
   return [task.name for task in seqio.get_subtasks(provider(name))]
 
 
+def mixture(name: str, tasks: Sequence[str]) -> str:
+  """Registers a Mixture of Tasks, in place of one of that name.
+
+  Args:
+    name: of the Mixture.
+    tasks: names of its Tasks; each counts once, all equally often.
+
+  Returns:
+    The name.
+  """
+  if name in seqio.MixtureRegistry.names():
+    seqio.MixtureRegistry.remove(name)
+  seqio.MixtureRegistry.add(name, list(dict.fromkeys(tasks)), default_rate=1.0)
+  return name
+
+
 def is_built(task_name: str) -> bool:
   """Whether the data that a Task reads is there; true if it is not of TFDS."""
   source = seqio.TaskRegistry.get(task_name).source
@@ -146,6 +162,32 @@ def check_split(task_name: str, split: str) -> None:
 
 def _splits(task_name: str) -> Sequence[str]:
   return list(seqio.TaskRegistry.get(task_name).splits)
+
+
+def check_cached(names: Sequence[str], use_cached: bool) -> None:
+  """Raises UsageError if caches of Mixtures and Tasks are asked for and absent.
+
+  Args:
+    names: of Mixtures and Tasks.
+    use_cached: whether they are asked for.
+  """
+  if not use_cached:
+    return
+  members = dict.fromkeys(task for name in names for task in task_names(name))
+  missing = [
+    name
+    for name in members
+    if seqio.TaskRegistry.get(name).supports_caching
+    and not seqio.TaskRegistry.get(name).cache_dir
+  ]
+  if missing:
+    folders = seqio.get_global_cache_dirs() or ["no folder named"]
+    raise errors.UsageError(
+      f"USE_CACHED_TASKS is True, but there is no cache of {', '.join(missing)}"
+      f" ({', '.join(folders)}). Cache them with `seqio_cache_tasks` and name "
+      "the folder with --seqio_additional_cache_dirs, or set USE_CACHED_TASKS "
+      "= False."
+    )
 
 
 def readable(name: str) -> list[str]:
@@ -239,6 +281,14 @@ def vocabulary_size(name: str, multiple: int = VOCABULARY_MULTIPLE) -> int:
     features[_TARGETS].vocabulary.vocab_size,
   )
   return -(-size // multiple) * multiple
+
+
+def vocabulary_model(name: str) -> bytes | None:
+  """The SentencePiece model of a Mixture's or Task's targets, if it is one."""
+  vocabulary = provider(name).output_features[_TARGETS].vocabulary
+  if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    return vocabulary.sp_model
+  return None
 
 
 def fingerprints(names: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from t5cr import errors
 from t5cr.engine.config import T5Config
-from t5cr.engine.evaluate import EvalConfig, check_mode
+from t5cr.engine.evaluate import EvalConfig
+from t5cr.engine.inference import check_mode
 from t5cr.engine.partitioning import MeshConfig
 from t5cr.engine.train import TrainConfig, TrainData
 
@@ -122,7 +123,8 @@ class InferRun:
     output_dir: where the JSONL files go.
     tasks: names of what is predicted or scored.
     evaluation: lengths, split, batch size.
-    mode: 'predict' or 'score'.
+    mode: 'predict', 'predict_with_aux' or 'score'.
+    return_all_decodes: write all decodes of an example, not only the best.
     module: imported to register tasks.
     mesh: how devices are arranged.
   """
@@ -132,10 +134,11 @@ class InferRun:
   tasks: str | Sequence[str]
   evaluation: EvalConfig
   mode: str = "predict"
+  return_all_decodes: bool = False
   module: str | None = None
   mesh: MeshConfig = MeshConfig()
 
   def __post_init__(self):
     """Raises UsageError for lengths or a mode that cannot be used."""
     _check_lengths(self.evaluation.task_feature_lengths)
-    check_mode(self.mode)
+    check_mode(self.mode, self.return_all_decodes)

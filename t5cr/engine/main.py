@@ -16,11 +16,15 @@ from etils import epath
 from t5cr import errors
 from t5cr.engine import (
   checkpoints,
+  decode,
   evaluate,
+  formats,
   gin_config,
+  inference,
   jobs,
   partitioning,
   runs,
+  vocabulary,
 )
 from t5cr.engine import train as training
 from t5cr.engine.config import T5Config
@@ -34,6 +38,7 @@ for _class in (
   training.TrainData,
   training.TrainConfig,
   evaluate.EvalConfig,
+  decode.Decoding,
   partitioning.MeshConfig,
 ):
   gin.external_configurable(_class, module="t5cr")
@@ -98,12 +103,14 @@ def train(
     UsageError: something in the files, the data or the run folder is not as it
       has to be; nothing is changed.
   """
-  run, text = start(_TRAIN, **flags)
+  run, config = start(_TRAIN, **flags)
   from t5cr.engine import feed
 
   mixture = run.data.mixture_or_task_name
   feed.check_trainable(mixture, run.data.split)
   names = feed.expand(_listed(run.eval_tasks), run.evaluation.split)
+  feed.check_cached([mixture], run.data.use_cached)
+  feed.check_cached(names, run.evaluation.use_cached)
   run = dataclasses.replace(run, model=_sized(run.model, mixture, names))
   mesh = _mesh(
     run.mesh,
@@ -117,7 +124,11 @@ def train(
   record = runs.Record(
     run.model_dir, _about(run, settings, feed.fingerprints([mixture, *names]))
   )
-  runs.write(epath.Path(run.model_dir) / "config.gin", text)
+  runs.write(epath.Path(run.model_dir) / "config.gin", config)
+  # With it, the folder is all that `t5cr.load` and `t5cr convert` need.
+  pieces = feed.vocabulary_model(mixture)
+  if pieces:
+    runs.write(epath.Path(run.model_dir) / vocabulary.FILE, pieces)
   return _train(run, names, mesh, record, progress)
 
 
@@ -133,6 +144,7 @@ def eval(  # noqa: A001 (the command's name)
   from t5cr.engine import feed
 
   names = feed.expand(_listed(run.tasks), run.evaluation.split)
+  feed.check_cached(names, run.evaluation.use_cached)
   model, step = _load(run, names, text)
   return evaluate.evaluate(
     model,
@@ -216,11 +228,10 @@ def _load(
 ) -> tuple[evaluate.Model, int]:
   """Parameters to run on tasks, and their step; claims the output folder."""
   mesh = _mesh(run.mesh, EVAL_BATCH_SIZE=run.evaluation.batch_size)
-  path = run.checkpoint_path
-  _check_vocabulary(checkpoints.model_config(path).vocab_size, names)
-  params, config, step = checkpoints.restore_params(path, mesh)
-  source, _ = checkpoints.find(path)
-  runs.claim_output(epath.Path(run.output_dir), text, source)
+  found = formats.find(run.checkpoint_path)
+  _check_vocabulary(formats.model_config(found).vocab_size, names)
+  params, config, step = checkpoints.restore_params(found.path, mesh)
+  runs.claim_output(epath.Path(run.output_dir), text, found.run)
   return evaluate.Model(params, config, mesh), step
 
 
@@ -232,13 +243,15 @@ def _infer(
   names = [task for name in _listed(run.tasks) for task in feed.readable(name)]
   for name in names:
     feed.check_split(name, run.evaluation.split)
+  feed.check_cached(names, run.evaluation.use_cached)
   model, _ = _load(run, names, text)
-  return evaluate.infer(
+  return inference.infer(
     model,
     names,
     run.evaluation,
     mode=run.mode,
     output_dir=run.output_dir,
+    return_all_decodes=run.return_all_decodes,
     progress=progress,
   )
 

@@ -1,6 +1,6 @@
 """T5 1.0 and 1.1 as pure functions over t5x's parameter tree."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from t5cr.engine.config import T5Config
 from t5cr.engine.layers import Dropout, Params
 
 Batch = Mapping[str, Any]  # of arrays, numpy's or jax's
+Branch = Callable[[Params, jax.Array], jax.Array]  # (parameters, stream)
 
 
 def param_shapes(config: T5Config) -> dict[str, Any]:
@@ -141,10 +142,8 @@ def decoder_block(
   layer: Params,
   config: T5Config,
   x: Float[Array, "b t e"],
-  self_kv,
-  cross_kv,
-  self_bias: Float[Array, "b h t k"],
-  cross_bias: Float[Array, "b 1 t s"],
+  self_attention: Branch,
+  cross_attention: Branch,
   dropout: Dropout,
 ) -> Float[Array, "b t e"]:
   """One decoder layer.
@@ -153,26 +152,19 @@ def decoder_block(
     layer: its parameters.
     config: of the model.
     x: the residual stream.
-    self_kv: maps the normalised stream to (keys, values): a projection in
-      training, a projection into the cache when decoding.
-    cross_kv: keys and values of the encoder's output.
-    self_bias: causal mask and relative positions.
-    cross_bias: mask of the encoder's padding.
+    self_attention: maps the layer's parameters of self-attention and the
+      normalised stream to what is attended, projected back; in training over
+      the stream itself, in decoding over the cache.
+    cross_attention: the same over the encoder's output.
     dropout: of the branches and the attention weights.
 
   Returns:
     The residual stream after the layer.
   """
   y = layers.rms_norm(layer["pre_self_attention_layer_norm"], x)
-  attention = layer["self_attention"]
-  x += dropout(
-    layers.attend(attention, config, y, self_kv(y), self_bias, dropout)
-  )
+  x += dropout(self_attention(layer["self_attention"], y))
   y = layers.rms_norm(layer["pre_cross_attention_layer_norm"], x)
-  attention = layer["encoder_decoder_attention"]
-  x += dropout(
-    layers.attend(attention, config, y, cross_kv, cross_bias, dropout)
-  )
+  x += dropout(cross_attention(layer["encoder_decoder_attention"], y))
   y = layers.rms_norm(layer["pre_mlp_layer_norm"], x)
   return x + dropout(layers.mlp(layer["mlp"], config, y, dropout))
 
@@ -231,19 +223,23 @@ def decode(
     decoder["relpos_bias"], config, positions, positions, bidirectional=False
   )
   cross_bias = layers.mask_to_bias(cross_mask)
+
+  def self_attention(attention, y):
+    kv = layers.keys_and_values(attention, config, y)
+    return layers.attend(attention, config, y, kv, self_bias, dropout)
+
+  def cross_attention(attention, y):
+    kv = layers.keys_and_values(attention, config, encoded)
+    return layers.attend(attention, config, y, kv, cross_bias, dropout)
+
   x = dropout(embed(params, config, batch["decoder_input_tokens"]))
   for i in range(config.num_decoder_layers):
-    layer = decoder[f"layers_{i}"]
     x = decoder_block(
-      layer,
+      decoder[f"layers_{i}"],
       config,
       x,
-      lambda y, p=layer["self_attention"]: layers.keys_and_values(p, config, y),
-      layers.keys_and_values(
-        layer["encoder_decoder_attention"], config, encoded
-      ),
-      self_bias,
-      cross_bias,
+      self_attention,
+      cross_attention,
       dropout,
     )
   return to_logits(params, config, x, dropout)

@@ -20,7 +20,7 @@ from etils import epath
 
 import t5cr
 from t5cr import errors, nested
-from t5cr.engine import checkpoints
+from t5cr.engine import formats
 
 FILE = "run.json"
 RESULTS_FILE = "results_of.json"
@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
   return json.loads(json.dumps(value))
 
 
-def write(path: epath.Path, text: str) -> None:
+def write(path: epath.Path, content: str | bytes) -> None:
   """Writes a file under a temporary name, then renames it.
 
   Of several processes, only the first writes.
@@ -56,7 +56,9 @@ def write(path: epath.Path, text: str) -> None:
     return
   path.parent.mkdir(parents=True, exist_ok=True)
   scratch = path.parent / f".{path.name}.tmp"
-  scratch.write_text(text)
+  if isinstance(content, str):
+    content = content.encode()
+  scratch.write_bytes(content)
   scratch.replace(path)
 
 
@@ -88,7 +90,7 @@ def check_same(
   """
   known = read(model_dir)
   if not known:
-    if checkpoints.steps(model_dir):
+    if formats.steps(model_dir):
       raise errors.UsageError(
         f"MODEL_DIR {model_dir} holds checkpoints but no {FILE}, so another "
         "program or version wrote it. Choose a new MODEL_DIR."

@@ -19,12 +19,22 @@ import optax
 from absl import logging
 
 from t5cr import errors
-from t5cr.engine import checkpoints, losses, model, optimizer, partitioning
-from t5cr.engine.checkpoints import TrainState
+from t5cr.engine import (
+  checkpoints,
+  formats,
+  losses,
+  model,
+  optimizer,
+  partitioning,
+  schedules,
+)
 from t5cr.engine.config import T5Config
+from t5cr.engine.train_state import TrainState
 from t5cr.progress import Progress
 
-SCHEDULES = ("constant", "linear", "cosine", "rsqrt")
+# What LOSS_NORMALIZING_FACTOR calls the number of target tokens in a batch;
+# the word is t5x's.
+REAL_TARGET_TOKENS = "NUM_REAL_TARGET_TOKENS"
 
 # Steps that may be under way while the host prepares the next batch.
 _LOOKAHEAD = 2
@@ -69,8 +79,8 @@ class TrainConfig:
     learning_rate_schedule: 'constant', or how it falls to 0 at `train_steps`:
       'linear', 'cosine'; or 'rsqrt', as 1 / sqrt(step / warmup_steps).
     warmup_steps: over which it first rises from 0.
-    loss_normalizing_factor: what the summed loss is divided by; None is the
-      number of target tokens in the batch.
+    loss_normalizing_factor: what the summed loss is divided by, a number or
+      'NUM_REAL_TARGET_TOKENS', those of the batch; None leaves the sum.
     z_loss: coefficient of log(Z)^2.
     seed: of initial parameters and dropout.
     checkpoint_period: steps between checkpoints; the last step has one too.
@@ -83,7 +93,7 @@ class TrainConfig:
   learning_rate: float = 0.003
   learning_rate_schedule: str = "constant"
   warmup_steps: int = 0
-  loss_normalizing_factor: float | None = None
+  loss_normalizing_factor: float | str | None = REAL_TARGET_TOKENS
   z_loss: float = 1e-4
   seed: int = 0
   checkpoint_period: int = 1000
@@ -93,11 +103,8 @@ class TrainConfig:
 
   def __post_init__(self):
     """Raises UsageError for values that cannot be used."""
-    if self.learning_rate_schedule not in SCHEDULES:
-      raise errors.UsageError(
-        f"LEARNING_RATE_SCHEDULE: {self.learning_rate_schedule!r} is unknown; "
-        f"known are {', '.join(SCHEDULES)}."
-      )
+    schedules.check(self.learning_rate_schedule)
+    _check_factor(self.loss_normalizing_factor)
     if self.train_steps < 0:
       raise errors.UsageError(
         f"TRAIN_STEPS is {self.train_steps}; it cannot be negative."
@@ -105,6 +112,18 @@ class TrainConfig:
     for name in ("checkpoint_period", "log_period"):
       if getattr(self, name) < 1:
         raise errors.UsageError(f"{name.upper()} must be at least 1.")
+
+
+def _check_factor(factor: Any) -> None:
+  """Raises UsageError for a LOSS_NORMALIZING_FACTOR that cannot be used."""
+  if factor is None or factor == REAL_TARGET_TOKENS:
+    return
+  number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
+  if not number or factor <= 0:
+    raise errors.UsageError(
+      f"LOSS_NORMALIZING_FACTOR is {factor!r}; it has to be a number above 0, "
+      f"'{REAL_TARGET_TOKENS}' (those of the batch), or None (the sum)."
+    )
 
 
 class Batches(checkpoints.Positioned, Protocol):
@@ -141,29 +160,20 @@ class Hooks:
   progress: Progress | None = None
 
 
-def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
-  """The learning rate as a function of the step."""
-  peak, warmup = config.learning_rate, config.warmup_steps
-  decay_steps = max(1, config.train_steps - warmup)
-  after = {
-    "constant": lambda: optax.constant_schedule(peak),
-    "linear": lambda: optax.linear_schedule(peak, 0.0, decay_steps),
-    "cosine": lambda: optax.cosine_decay_schedule(peak, decay_steps),
-    "rsqrt": lambda: (
-      lambda step: peak * jnp.sqrt(max(warmup, 1) / (step + max(warmup, 1)))
-    ),
-  }[config.learning_rate_schedule]()
-  if not warmup:
-    return after
-  rise = optax.linear_schedule(0.0, peak, warmup)
-  return optax.join_schedules([rise, after], [warmup])
+def _schedule(config: TrainConfig) -> optax.Schedule:
+  return schedules.learning_rate_schedule(
+    schedule=config.learning_rate_schedule,
+    learning_rate=config.learning_rate,
+    warmup_steps=config.warmup_steps,
+    train_steps=config.train_steps,
+  )
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
   """Adafactor with the configured learning rate."""
   if config.learning_rate_schedule == "constant" and not config.warmup_steps:
     return optimizer.adafactor(config.learning_rate)
-  return optimizer.adafactor(learning_rate_schedule(config))
+  return optimizer.adafactor(_schedule(config))
 
 
 def initial_state(
@@ -218,8 +228,7 @@ def make_train_step(
         batch["decoder_loss_weights"],
         z_loss=config.z_loss,
       )
-      divisor = config.loss_normalizing_factor or jnp.maximum(weight, 1.0)
-      return loss / divisor, (loss, weight)
+      return loss / _divisor(config, weight), (loss, weight)
 
     gradients, (loss, weight) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
@@ -235,6 +244,16 @@ def make_train_step(
     donate_argnums=0,
     out_shardings=(shardings, partitioning.replicated(mesh)),
   )
+
+
+def _divisor(
+  config: TrainConfig, target_tokens: jax.Array
+) -> jax.Array | float:
+  """What the summed loss of a batch is divided by."""
+  factor = config.loss_normalizing_factor
+  if factor == REAL_TARGET_TOKENS:
+    return jnp.maximum(target_tokens, 1.0)
+  return 1.0 if factor is None else float(factor)
 
 
 class _Meter:
@@ -317,7 +336,7 @@ def restore_or_init(
   Returns:
     (state, batches or None).
   """
-  known = checkpoints.steps(model_dir)
+  known = formats.steps(model_dir)
   shapes = jax.eval_shape(_state_maker(config, model_config))
   if known and known[-1] < config.train_steps:
     batches = make_batches()
@@ -393,7 +412,7 @@ def _steps(
   """Trains, and yields (state, step) whenever a checkpoint is due."""
   first, last = int(state.step), config.train_steps
   logging.info("Training from step %d to %d.", first, last)
-  meter = _Meter(learning_rate_schedule(config))
+  meter = _Meter(_schedule(config))
   if hooks.progress:
     hooks.progress("train", first, last, "steps")
   for step in range(first + 1, last + 1):

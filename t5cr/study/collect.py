@@ -27,7 +27,9 @@ from t5cr.progress import Progress
 from t5cr.study import stages, statistics, variants
 
 _METRICS = "-metrics.jsonl"
-_INFERRED = re.compile(r"(?P<task>.+)-(predict|score)\.jsonl(-\d+-of-\d+)?")
+_INFERRED = re.compile(
+  r"(?P<task>.+)-(predict|predict_with_aux|score)\.jsonl(-\d+-of-\d+)?"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +74,27 @@ class Run:
 def _example(line: dict[str, Any]) -> dict[str, Any]:
   """A line of an evaluation or of an inference, in one form."""
   fields = line.get("input", line.get("inputs", {}))
+  fields = {name: _undone(value) for name, value in fields.items()}
   example = {"context": fields.get("inputs_pretokenized")}
   text = line.get("targets", fields.get("targets_pretokenized"))
   target = line.get("target", {**fields, "text": text})
   kept = {key: line[key] for key in ("prediction", "score") if key in line}
+  if isinstance(kept.get("prediction"), list):  # all decodes, the best last
+    kept["prediction"] = kept["prediction"][-1]
   return {**example, "target": target, **kept}
+
+
+def _undone(value: Any) -> Any:
+  """A field of an example before t5x's inference wrote it.
+
+  That writes whole numbers as 3.0, and lists as long as the longest of their
+  batch, filled up with empty text.
+  """
+  if isinstance(value, float) and value.is_integer():
+    return int(value)
+  if isinstance(value, list):
+    return [item for item in value if item != ""]
+  return value
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:

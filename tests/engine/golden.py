@@ -49,3 +49,12 @@ def load(name: str) -> Golden:
     params=params,
     numbers=numbers,
   )
+
+
+def shallow(name: str) -> Golden:
+  """One of them with its first layers only: no golden, but compiled sooner."""
+  whole = load(name)
+  config = dataclasses.replace(
+    whole.config, num_encoder_layers=1, num_decoder_layers=1
+  )
+  return dataclasses.replace(whole, config=config)

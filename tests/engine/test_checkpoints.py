@@ -5,11 +5,12 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 import tiny
 
 from t5cr import errors
-from t5cr.engine import checkpoints, partitioning, train
+from t5cr.engine import checkpoints, formats, partitioning, train
 
 CONFIG = train.TrainConfig(train_steps=1, seed=5)
 
@@ -81,7 +82,7 @@ def test_keeps_the_last_and_leaves_no_temporary_folders(tmp_path, state):
   write(tmp_path, state, [1, 2, 3], keep=2)
   names = sorted(path.name for path in tmp_path.iterdir())
   assert names == ["checkpoint_2", "checkpoint_3"]
-  assert checkpoints.steps(tmp_path) == [2, 3]
+  assert formats.steps(tmp_path) == [2, 3]
 
 
 def test_a_step_that_is_there_is_left_as_it_is(tmp_path, state):
@@ -96,9 +97,9 @@ def test_unfinished_folders_do_not_count(tmp_path, mesh, state):
   (tmp_path / "checkpoint_2.orbax-checkpoint-tmp-0" / "params").mkdir(
     parents=True
   )
-  assert checkpoints.find(tmp_path)[1] == 1
+  assert formats.find(tmp_path).step == 1
   write(tmp_path, state, [2])
-  assert checkpoints.steps(tmp_path) == [1, 2]
+  assert formats.steps(tmp_path) == [1, 2]
   assert not list(tmp_path.glob("*tmp*"))
 
 
@@ -112,8 +113,8 @@ def test_parameters_alone_with_the_shape_of_their_model(tmp_path, mesh, state):
 def test_a_relative_path_is_understood(tmp_path, state, monkeypatch):
   monkeypatch.chdir(tmp_path)
   write("run", state, [4])
-  directory, step = checkpoints.find("run")
-  assert (str(directory), step) == (str(tmp_path / "run"), 4)
+  found = formats.find("run")
+  assert (str(found.run), found.step) == (str(tmp_path / "run"), 4)
 
 
 @pytest.mark.parametrize(
@@ -122,15 +123,15 @@ def test_a_relative_path_is_understood(tmp_path, state, monkeypatch):
     ("nowhere", "does not exist"),
     ("empty", "no finished checkpoint_"),
     ("run/checkpoint_9", r"does not exist.*Checkpoints in .*\[1\]"),
-    ("other/checkpoint_5", "did not write it"),
+    ("other/checkpoint_5", "not finished, or of no format"),
   ],
 )
 def test_says_what_was_looked_for(tmp_path, state, path, message):
   write(tmp_path / "run", state, [1])
   (tmp_path / "empty").mkdir()
-  (tmp_path / "other" / "checkpoint_5" / "state").mkdir(parents=True)
+  (tmp_path / "other" / "checkpoint_5" / "params").mkdir(parents=True)
   with pytest.raises(errors.UsageError, match=message) as caught:
-    checkpoints.find(tmp_path / path)
+    formats.find(tmp_path / path)
   assert str(tmp_path / path) in str(caught.value)
 
 
@@ -147,12 +148,14 @@ def test_dropout_and_precision_may_differ(tmp_path, mesh, state):
   assert_same(checkpoints.restore_state(tmp_path, state, other, mesh), state)
 
 
-def test_refuses_another_optimizer(tmp_path, mesh, state):
-  write(tmp_path, state, [1])
+def test_another_schedule_counts_from_the_step(tmp_path, mesh, state):
+  at_nine = dataclasses.replace(state, step=np.int32(9))
+  write(tmp_path, at_nine, [9])
   config = dataclasses.replace(CONFIG, warmup_steps=10)
   other = train.initial_state(config, tiny.CONFIG, mesh)
-  with pytest.raises(errors.UsageError, match="does not fit"):
-    checkpoints.restore_state(tmp_path, other, tiny.CONFIG, mesh)
+  restored = checkpoints.restore_state(tmp_path, other, tiny.CONFIG, mesh)
+  counts = optax.tree_utils.tree_get_all_with_path(restored.opt_state, "count")
+  assert [int(count) for _, count in counts] == [9, 9]
 
 
 def test_the_config_item_is_plain_json(tmp_path, state):

@@ -127,6 +127,20 @@ def test_an_error_in_a_metric_is_raised_as_itself(
     )
 
 
+@pytest.mark.usefixtures("quick_compiles")
+def test_predictions_are_the_best_decodes(untrained):
+  inputs = [[70, 80, 1], [90, 1]]
+  beams = decode.Decoding("beam", 3)
+  config = evaluate.EvalConfig(tiny.LENGTHS, batch_size=2, decoding=beams)
+  tokens = evaluate.predict_tokens(untrained, inputs, config)
+  expected = decode.decode_all(
+    untrained.params, untrained.config, inputs, 16, 2, decoding=beams
+  )
+  for row, decodes in zip(tokens, expected, strict=True):
+    best = decodes[0].tokens
+    assert row[: len(best)].tolist() == best
+
+
 @pytest.mark.parametrize("decoded", [[5, 6], [5, 6, 1]])
 def test_predictions_are_one_array(monkeypatch, untrained, decoded):
   config = evaluate.EvalConfig(tiny.LENGTHS, max_decode_length=4)
@@ -137,45 +151,6 @@ def test_predictions_are_one_array(monkeypatch, untrained, decoded):
   np.testing.assert_array_equal(
     tokens, [[5, 6, 1, 0], [7, 7, 7, 7], [1, 0, 0, 0]]
   )
-
-
-def test_infer_writes_predictions_in_order(tmp_path, oracle, untrained):
-  (path,) = evaluate.infer(
-    untrained, ["tiny_silent"], CONFIG, mode="predict", output_dir=tmp_path
-  )
-  assert path.name == "tiny_silent-predict.jsonl-00000-of-00001"
-  assert [item.name for item in tmp_path.iterdir()] == [path.name]
-  assert read_lines(path) == [
-    {
-      "inputs": {
-        "inputs_pretokenized": inputs,
-        "targets_pretokenized": target,
-        "number": number,
-      },
-      "targets": target,
-      "prediction": target,
-    }
-    for number, (inputs, target) in enumerate(tiny.pairs("validation"))
-  ]
-
-
-def test_infer_writes_scores(tmp_path, oracle, untrained):
-  (path,) = evaluate.infer(
-    untrained, ["tiny_score"], CONFIG, mode="score", output_dir=tmp_path
-  )
-  assert path.name == "tiny_score-score.jsonl-00000-of-00001"
-  lines = read_lines(path)
-  assert [line["score"] for line in lines] == [
-    -float(len(target) + 1) for _, target in tiny.pairs("validation")
-  ]
-  assert set(lines[0]) == {"inputs", "targets", "score"}
-
-
-def test_infer_refuses_an_unknown_mode(tmp_path, untrained):
-  with pytest.raises(errors.UsageError, match="'guess'.*predict, score"):
-    evaluate.infer(
-      untrained, ["tiny_copy"], CONFIG, mode="guess", output_dir=tmp_path
-    )
 
 
 def test_the_engine_scores_as_teacher_forcing_does(untrained):

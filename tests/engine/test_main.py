@@ -16,7 +16,14 @@ import pytest
 import tiny
 
 from t5cr import errors
-from t5cr.engine import checkpoints, gin_config, main, runs
+from t5cr.engine import (
+  checkpoints,
+  formats,
+  gin_config,
+  main,
+  runs,
+  train_state,
+)
 
 MODEL = """
 EMB_DIM = 16
@@ -128,7 +135,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(recipe, run_folder, tmp_path):
 
   with pytest.raises(Killed):
     train(recipe, tmp_path / "run", progress=kill)
-  assert checkpoints.steps(tmp_path / "run") == [2]
+  assert formats.steps(tmp_path / "run") == [2]
   train(recipe, tmp_path / "run")
   mesh = main.partitioning.make_mesh()
   jax.tree.map(
@@ -148,12 +155,12 @@ import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 import tiny
 tiny.register()
-from t5cr.engine import checkpoints, main
+from t5cr.engine import formats, main
 
 def progress(stage, done, total, unit):
   if (stage, done) == ("train", 3):
     deadline = time.monotonic() + 120
-    while checkpoints.steps(sys.argv[3]) != [2]:
+    while formats.steps(sys.argv[3]) != [2]:
       if time.monotonic() > deadline:
         raise SystemExit("checkpoint_2 was never finished")
       time.sleep(0.05)
@@ -180,7 +187,7 @@ def test_a_process_that_dies_leaves_a_run_that_goes_on(
     check=False,
   )
   assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
-  assert checkpoints.steps(folder) == [2]
+  assert formats.steps(folder) == [2]
   train(recipe, folder)
   assert not list(folder.glob("*tmp*"))
   mesh = main.partitioning.make_mesh()
@@ -219,7 +226,7 @@ def test_other_checkpoints_are_not_taken_for_ours(recipe, tmp_path):
 def test_other_files_in_a_new_folder_do_not_matter(recipe, tmp_path):
   (tmp_path / "log.txt").write_text("started")
   train(recipe, tmp_path, "TRAIN_STEPS = 0", "EVAL_TASKS = ()")
-  assert checkpoints.steps(tmp_path) == [0]
+  assert formats.steps(tmp_path) == [0]
   record = json.loads((tmp_path / "run.json").read_text())
   assert record["step"] == 0
 
@@ -382,7 +389,7 @@ def test_a_recipe_alone_asks_for_a_run_file():
 
 
 def test_eval_with_another_vocabulary_is_refused(recipe, tmp_path):
-  small = checkpoints.TrainState(
+  small = train_state.TrainState(
     step=jnp.int32(1), params={"x": jnp.zeros(1)}, opt_state={}
   )
   with checkpoints.Writer(tmp_path / "small") as writer:

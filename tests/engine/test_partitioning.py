@@ -103,7 +103,7 @@ sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import tiny
 from t5cr.engine import (
-  checkpoints, decode, model, optimizer, partitioning, score)
+  checkpoints, decode, model, optimizer, partitioning, score, train_state)
 
 def mesh_of(sizes):
   return partitioning.make_mesh(
@@ -121,8 +121,8 @@ def state_on(mesh):
     params = model.init(tiny.CONFIG, jax.random.key(3))
     opt_state = optimizer.adafactor(0.01).init(params)
     # Told apart from a state that was only begun.
-    opt_state = jax.tree.map(lambda x: x + 2, opt_state)
-    return checkpoints.TrainState(jax.numpy.int32(7), params, opt_state)
+    opt_state = jax.tree.map(lambda x: x + 7, opt_state)
+    return train_state.TrainState(jax.numpy.int32(7), params, opt_state)
   shapes = jax.eval_shape(make)
   shardings = partitioning.state_shardings(shapes, mesh)
   return shapes, jax.jit(make, out_shardings=shardings)()

@@ -1,4 +1,4 @@
-"""Training: schedules, one step by hand, interruption, determinism."""
+"""Training: one step by hand, interruption, determinism."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from t5cr import errors
-from t5cr.engine import checkpoints, losses, model, partitioning, train
+from t5cr.engine import formats, losses, model, partitioning, train
 
 CONFIG = train.TrainConfig(
   train_steps=6, learning_rate=0.01, seed=2, checkpoint_period=2, log_period=2
@@ -79,7 +79,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
 
   with pytest.raises(Interrupted):
     run(tmp_path, mesh, hooks=train.Hooks(progress=kill))
-  assert checkpoints.steps(tmp_path) == [s for s in (2, 4) if s <= killed_at]
+  assert formats.steps(tmp_path) == [s for s in (2, 4) if s <= killed_at]
   reported = []
   hooks = train.Hooks(progress=lambda *what: reported.append(what))
   assert_same(run(tmp_path, mesh, hooks=hooks), uninterrupted)
@@ -111,7 +111,7 @@ def test_no_steps_write_the_initial_checkpoint(tmp_path, mesh):
 
   config = dataclasses.replace(CONFIG, train_steps=0)
   state = run(tmp_path, mesh, config, never)
-  assert checkpoints.steps(tmp_path) == [0]
+  assert formats.steps(tmp_path) == [0]
   assert int(state.step) == 0
   assert_same(state, train.initial_state(config, tiny.CONFIG, mesh))
 
@@ -137,7 +137,7 @@ def test_an_initial_checkpoint_gives_parameters_moments_and_step(
     initial_checkpoint=tmp_path / "a",
   )
   assert batches.position == 1  # its own data, from the start
-  assert checkpoints.steps(tmp_path / "b") == [3]
+  assert formats.steps(tmp_path / "b") == [3]
   step = train.make_train_step(config, tiny.CONFIG, mesh)
   expected, _ = step(source, next(Synthetic()))
   assert_same(state, expected)
@@ -171,6 +171,33 @@ def test_one_step_is_the_gradient_of_the_mean_loss(mesh):
     stepped.params,
     expected,
   )
+
+
+@pytest.mark.parametrize(
+  ("factor", "divisor"),
+  [(None, 1.0), (8, 8.0), (train.REAL_TARGET_TOKENS, 20.0)],
+)
+def test_the_loss_is_divided_by_the_factor(mesh, factor, divisor):
+  """Seen in the second moments, the squares of the gradients at first."""
+  quiet = dataclasses.replace(tiny.CONFIG, dropout_rate=0.0)
+  batch = next(Synthetic())
+  assert batch["decoder_loss_weights"].sum() == 20
+
+  def moments(factor):
+    config = dataclasses.replace(CONFIG, loss_normalizing_factor=factor)
+    state = train.initial_state(config, quiet, mesh)
+    state, _ = train.make_train_step(config, quiet, mesh)(state, batch)
+    (factored,) = (
+      leaf
+      for leaf in jax.tree.leaves(
+        state.opt_state, is_leaf=lambda x: isinstance(x, optax.FactoredState)
+      )
+      if isinstance(leaf, optax.FactoredState)
+    )
+    return np.asarray(factored.v["token_embedder"]["embedding"])
+
+  expected = moments(1.0) / divisor**2
+  np.testing.assert_allclose(moments(factor), expected, rtol=1e-3, atol=1e-20)
 
 
 def test_each_step_has_a_dropout_of_its_own(mesh):
@@ -225,30 +252,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, mesh, monkeypatch):
   monkeypatch.setattr(losses, "cross_entropy", lambda *a, **k: (jnp.nan, 1.0))
   with pytest.raises(errors.UsageError, match="loss is nan at step 2"):
     run(tmp_path, mesh)
-  assert checkpoints.steps(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-  ("schedule", "warmup", "at"),
-  [
-    ("constant", 0, {0: 1.0, 99: 1.0}),
-    ("constant", 10, {0: 0.0, 5: 0.5, 10: 1.0, 99: 1.0}),
-    ("linear", 0, {0: 1.0, 50: 0.5, 100: 0.0}),
-    ("linear", 20, {10: 0.5, 20: 1.0, 60: 0.5, 100: 0.0}),
-    ("cosine", 0, {0: 1.0, 50: 0.5, 100: 0.0}),
-    ("rsqrt", 25, {25: 1.0, 100: 0.5}),
-  ],
-)
-def test_schedules(schedule, warmup, at):
-  config = train.TrainConfig(
-    train_steps=100,
-    learning_rate=1.0,
-    learning_rate_schedule=schedule,
-    warmup_steps=warmup,
-  )
-  function = train.learning_rate_schedule(config)
-  for step, rate in at.items():
-    assert float(function(step)) == pytest.approx(rate, abs=1e-6), step
+  assert formats.steps(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -257,6 +261,8 @@ def test_schedules(schedule, warmup, at):
     ({"learning_rate_schedule": "steep"}, "LEARNING_RATE_SCHEDULE"),
     ({"train_steps": -1}, "TRAIN_STEPS"),
     ({"checkpoint_period": 0}, "CHECKPOINT_PERIOD"),
+    ({"loss_normalizing_factor": 0}, "LOSS_NORMALIZING_FACTOR"),
+    ({"loss_normalizing_factor": "TOKENS"}, "LOSS_NORMALIZING_FACTOR"),
   ],
 )
 def test_impossible_values_name_their_macro(values, macro):

@@ -49,7 +49,14 @@ def test_the_tree_is_complete():
     "infer",
     "score",
   }
-  assert {path.stem for path in RECIPES} >= {"paper", "sample", "small"}
+  assert {path.stem for path in RECIPES} >= {
+    "paper",
+    "sample",
+    "small",
+    "tiny",
+    *(f"t5_1_0_{size}" for size in ("small", "large")),
+    *(f"t5_1_1_{size}" for size in ("small", "base", "large")),
+  }
   assert {path.stem for path in ROWS} == {
     "none",
     "redial",
@@ -69,7 +76,7 @@ def test_every_recipe_trains_every_row(recipe, row):
   assert run.data.mixture_or_task_name.startswith("t5cr_redial") or (
     run.data.mixture_or_task_name == "t5cr_all"
   )
-  assert run.model.emb_dim == run.model.num_heads * run.model.head_dim
+  assert run.model.emb_dim % 8 == run.model.mlp_dim % 64 == 0
   assert (run.config.train_steps == 0) == (row.stem == "none")
 
 
@@ -114,13 +121,13 @@ def test_the_header_says_what_is_required(path):
     for word in ("Command:", "Hardware:", "Hours:", "Expected:"):
       assert f"# {word}" in header
   for line in path.read_text().splitlines():
-    assert len(line) <= 88, line
+    assert len(line) <= 88 or "://" in line, line
 
 
 @pytest.mark.parametrize("path", [*RECIPES, *ROWS], ids=identifier)
 def test_recipes_hold_macros_only(path):
   for line in path.read_text().splitlines():
-    assert not line or line.startswith("#") or re.match(r"[A-Z_]+ = ", line)
+    assert not line or re.match(r"#|[A-Z_]+ = |include 'recipe/", line), line
 
 
 def test_paper_recipe_is_the_papers():

@@ -74,6 +74,66 @@ def test_a_run_of_t5x_has_no_more_than_its_files(tmp_path):
   assert len(run.outputs(TASK)) == 40
 
 
+def test_scores_that_t5x_inferred_are_read(tmp_path):
+  """As `t5x.infer` writes them: numbers as floats, lists filled up."""
+  task = variants.PROBE_TASK_PREFIX + "attribute"
+  lines = [
+    {
+      "inputs": {
+        "inputs_pretokenized": "redial conversation: …",
+        "targets_pretokenized": "sure, …",
+        "probe_id": float(probe),
+        "candidate": float(candidate),
+        "rank": 1.0,
+        "tag": "drama",
+        "movie": "",
+        "related": "Heat (1995)",
+        "negative": "Fargo (1996)",
+      },
+      "score": -9.0 - candidate * (1 if probe else -1),
+    }
+    for probe in range(2)
+    for candidate in range(2)
+  ]
+  name = f"{task}-score.jsonl-00000-of-00001"
+  run_folders.write_lines(tmp_path / name, lines)
+  (tmp_path / f"{name}.COMPLETED").write_text("")
+  score = collect.probe_scores(collect.read_run(tmp_path))["attribute"]
+  assert (score.value, score.count, score.ties) == (0.5, 2, 0)
+
+
+def test_predictions_that_t5x_inferred_are_read(tmp_path):
+  line = {
+    "inputs": {
+      "inputs_pretokenized": "redial conversation: [user] hi",
+      "targets_pretokenized": "hello",
+      "dialogue_id": "7",
+      "turn": 1.0,
+      "recommended": ["Heat (1995)", "", ""],
+    },
+    "prediction": "hello",
+  }
+  name = f"{TASK}-predict.jsonl-00000-of-00001"
+  run_folders.write_lines(tmp_path / name, [line])
+  (example,) = collect.read_run(tmp_path).outputs(TASK)
+  assert example["context"] == "redial conversation: [user] hi"
+  assert example["prediction"] == example["target"]["text"] == "hello"
+  assert example["target"]["recommended"] == ["Heat (1995)"]
+  assert repr(example["target"]["turn"]) == "1"
+
+
+def test_the_best_of_all_decodes_counts(tmp_path):
+  line = {
+    "inputs": {"inputs_pretokenized": "hi", "targets_pretokenized": "hello"},
+    "prediction": ["good bye", "hello"],
+    "aux": {"scores": [-2.5, -0.5]},
+  }
+  name = f"{TASK}-predict_with_aux.jsonl-00000-of-00001"
+  run_folders.write_lines(tmp_path / name, [line])
+  (example,) = collect.read_run(tmp_path).outputs(TASK)
+  assert example["prediction"] == "hello"
+
+
 def test_replies_of_two_runs_are_to_the_same_turns(tmp_path):
   for name in ("redial", "all"):
     run_folders.write_run(tmp_path / name, name)

@@ -28,6 +28,17 @@ def test_mixtures_are_the_rows_of_table_3(name, tasks):
   assert {mixture.get_rate(task) for task in mixture.tasks} == {1.0}
 
 
+def test_probes_are_the_columns_of_table_3():
+  mixture = seqio.get_mixture_or_task("t5cr_probes")
+  assert {task.name for task in mixture.tasks} == {
+    f"t5cr_probe_{probe}"
+    for probe in ("recommendation", "attribute", "combination", "description")
+  }
+  for task in mixture.tasks:
+    assert list(task.splits) == ["validation"]
+    assert task.score_metric_fns
+
+
 def test_tasks_come_equally_often(tiny_corpus):
   dataset = seqio.get_mixture_or_task("t5cr_all").get_dataset(
     {"inputs": 64, "targets": 32}, "train", num_epochs=None, seed=0

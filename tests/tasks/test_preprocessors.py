@@ -86,17 +86,22 @@ def test_sequence_of_ten_has_one_to_nine_inputs(min_inputs, lengths):
   assert [text.count("m") - 1 for text in inputs] == list(lengths)
 
 
+_ID = tf.constant(7, tf.int64)
+
+
 def _draws(tags: list[str], count: int, seed: int | None) -> list[list[str]]:
-  record = _dataset(title="Heat (1995)", tags=tags).repeat(count)
+  record = _dataset(movie_id=_ID, title="Heat (1995)", tags=tags)
   with seqio.map_seed_manager(seed):
-    inputs = _inputs(preprocessors.tags(record))
+    inputs = _inputs(preprocessors.tags(record.repeat(count)))
   return [text.removeprefix("movielens tags: ").split(", ") for text in inputs]
 
 
 def test_tags_of_a_movie_with_one():
   with seqio.map_seed_manager(0):
     examples = preprocessors.tags(
-      _dataset(title="The Book Thief (2013)", tags=["Based on a Book"])
+      _dataset(
+        movie_id=_ID, title="The Book Thief (2013)", tags=["Based on a Book"]
+      )
     )
   assert_dataset(
     examples,
@@ -127,6 +132,55 @@ def test_tags_are_reproducible_with_a_seed():
   tags = list("abcdefg")
   assert _draws(tags, 20, seed=1) == _draws(tags, 20, seed=1)
   assert _draws(tags, 20, seed=1) != _draws(tags, 20, seed=2)
+
+
+def _movies(ids: list[int]) -> tf.data.Dataset:
+  tags = [[f"{movie}{letter}" for letter in "abcdefg"] for movie in ids]
+  return tf.data.Dataset.from_tensor_slices(
+    {
+      "movie_id": tf.constant(ids, tf.int64),
+      "title": [f"Movie {movie} (1990)" for movie in ids],
+      "tags": tags,
+    }
+  )
+
+
+def _draws_by_epoch(
+  epochs: list[list[int]], seed: int = 1
+) -> list[list[tuple[str, str]]]:
+  """(inputs, targets) of each epoch, in no order."""
+  dataset = _movies(epochs[0])
+  for ids in epochs[1:]:
+    dataset = dataset.concatenate(_movies(ids))
+  with seqio.map_seed_manager(seed):
+    examples = [
+      (example["inputs"].decode(), example["targets"].decode())
+      for example in tfds.as_numpy(preprocessors.tags(dataset))
+    ]
+  size = len(epochs[0])
+  return [
+    sorted(examples[size * epoch : size * (epoch + 1)])
+    for epoch in range(len(epochs))
+  ]
+
+
+def test_tags_of_a_movie_and_epoch_are_the_same_in_any_order():
+  draws = _draws_by_epoch([[1, 2, 3, 4]] * 3)
+  assert draws == _draws_by_epoch([[3, 1, 4, 2], [2, 3, 4, 1], [4, 3, 2, 1]])
+  assert draws != _draws_by_epoch([[1, 2, 3, 4]] * 3, seed=2)
+  # And of a reader that has only some of the movies.
+  assert [
+    [example for example in epoch if example[1] < "movie 3"] for epoch in draws
+  ] == _draws_by_epoch([[2, 1], [1, 2], [1, 2]])
+
+
+def test_tags_are_drawn_anew_in_each_epoch():
+  draws = _draws_by_epoch([[1, 2, 3]] * 40)
+  assert len({tuple(epoch) for epoch in draws}) == 40
+
+
+def test_tags_are_drawn_each_time_without_a_seed():
+  assert _draws(list("abcdefg"), 20, None) != _draws(list("abcdefg"), 20, None)
 
 
 def test_review_predicts_each_sentence_from_those_before():

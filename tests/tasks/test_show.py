@@ -105,3 +105,11 @@ def test_overview_lists_tasks_and_mixtures():
   text = _printed(show.overview())
   assert "t5cr_probe_recommendation_sequence" in text
   assert "redial_conversation + movielens_tags" in text
+
+
+def test_overview_gives_the_splits_of_a_mixture():
+  lines = _printed(show.overview()).splitlines()
+  rows = {line.split()[0]: line for line in lines if line.split()}
+  assert rows["t5cr_probes"].split()[1:3] == ["mixture", "validation"]
+  assert rows["t5cr_redial"].split()[1:4] == ["mixture", "train,", "validation"]
+  assert rows["t5cr_all"].split()[1:3] == ["mixture", "train"]

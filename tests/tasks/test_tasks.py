@@ -182,12 +182,6 @@ def test_long_text_is_truncated_and_still_ends_in_eos(tiny_corpus):
     assert example["inputs"][-1] == example["targets"][-1] == 1
 
 
-def test_tasks_can_be_asked_for_cached_as_t5x_does_by_default(tiny_corpus):
-  task = seqio.TaskRegistry.get("t5cr_movielens_review")
-  dataset = task.get_dataset(LENGTHS, "train", use_cached=True, shuffle=False)
-  assert len(list(dataset)) == 3
-
-
 def test_tasks_shard_between_processes(tiny_corpus):
   task = seqio.TaskRegistry.get("t5cr_redial_conversation")
   shards = [
@@ -253,6 +247,11 @@ def test_a_project_registers_its_own_copies(tiny_corpus):
 def test_one_name_cannot_have_two_vocabularies():
   with pytest.raises(DataError, match="another prefix"):
     t5cr_tasks.register(vocabulary=seqio.ByteVocabulary())
+
+
+def test_one_name_cannot_have_two_lengths():
+  with pytest.raises(DataError, match="feature_lengths.*another prefix"):
+    t5cr_tasks.register(feature_lengths={"inputs": 5, "targets": 5})
 
 
 def _evaluator(name: str, folder: pathlib.Path) -> seqio.Evaluator:

@@ -1,0 +1,225 @@
+"""The checkpoint formats that the engine reads, and which one a path holds.
+
+| format | a folder with |
+|---|---|
+| `t5cr` | `state/` and `config/`: what this engine writes |
+| `t5x` | `state/`: what t5x writes with Orbax |
+| `t5x_legacy` | a file `checkpoint`: t5x's older format, T5's published ones |
+| `hf` | `config.json` and weights: Hugging Face's |
+
+All are read as t5x's state tree (`train_state`), by the shapes and shardings
+that are asked for; Hugging Face folders hold parameters only.
+"""
+
+import contextlib
+import dataclasses
+import enum
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from t5cr import errors
+from t5cr.engine import huggingface, legacy, train_state
+from t5cr.engine.config import T5Config
+from t5cr.engine.train_state import Tree
+from t5cr.progress import Progress
+
+PREFIX = "checkpoint"
+
+
+class Format(enum.StrEnum):
+  """The names that the command line uses."""
+
+  T5CR = "t5cr"
+  T5X = "t5x"
+  T5X_LEGACY = "t5x_legacy"
+  HF = "hf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """A checkpoint.
+
+  Attributes:
+    path: its own folder.
+    format: what is in it.
+    step: from the name of the folder; 0 for one that has none.
+  """
+
+  path: epath.Path
+  format: Format
+  step: int
+
+  @property
+  def run(self) -> epath.Path:
+    """The run folder around it, or itself where it stands alone."""
+    return self.path if step_of(self.path) is None else self.path.parent
+
+
+def absolute(path: str | os.PathLike) -> epath.Path:
+  """Orbax takes no relative paths."""
+  remote = "://" in str(path)
+  return epath.Path(path if remote else os.path.abspath(path))
+
+
+def step_of(path: str | os.PathLike) -> int | None:
+  """The step in a folder name `checkpoint_<step>`, None for other names."""
+  prefix, _, step = epath.Path(path).name.rpartition("_")
+  return int(step) if prefix == PREFIX and step.isdigit() else None
+
+
+def identify(path: epath.Path) -> Format | None:
+  """The format of a checkpoint's own folder, None if it is not one."""
+  if (path / "state").is_dir():
+    # Where nothing can be renamed (gs://), a save that was cut short stays.
+    if not ocp.utils.is_checkpoint_finalized(path):
+      return None
+    return Format.T5CR if (path / "config").is_dir() else Format.T5X
+  if legacy.is_checkpoint(path):
+    return Format.T5X_LEGACY
+  return Format.HF if huggingface.is_folder(path) else None
+
+
+def steps(model_dir: str | os.PathLike) -> list[int]:
+  """Steps of the finished checkpoints of a run folder, in order."""
+  directory = absolute(model_dir)
+  if not directory.is_dir():
+    return []
+  return sorted(
+    step
+    for path in directory.iterdir()
+    if (step := step_of(path)) is not None and identify(path)
+  )
+
+
+def find(path: str | os.PathLike) -> Found:
+  """Finds the checkpoint that a path means.
+
+  Args:
+    path: a checkpoint's own folder, of any format, or a run folder, whose
+      latest checkpoint is meant.
+
+  Returns:
+    The checkpoint.
+
+  Raises:
+    UsageError: there is none there.
+  """
+  given = absolute(path)
+  known = identify(given) if given.is_dir() else None
+  if known:
+    return Found(given, known, step_of(given) or 0)
+  # A folder of checkpoints, or the place where one should be.
+  run = given if step_of(given) is None else given.parent
+  beside = steps(run)
+  if beside and run == given:
+    latest = given / f"{PREFIX}_{beside[-1]}"
+    kind = identify(latest)
+    if kind:
+      return Found(latest, kind, beside[-1])
+  if not given.exists():
+    reason = "it does not exist"
+  elif run == given:
+    reason = f"no finished {PREFIX}_<step> folder is in it"
+  else:
+    reason = "it is not finished, or of no format that is known"
+  listed = f" Checkpoints in {run}: {beside}." if beside else ""
+  raise errors.UsageError(
+    f"No checkpoint at {given}: {reason}. Give a run folder, one of its "
+    f"{PREFIX}_<step> folders (written here or by t5x: `state` or `checkpoint` "
+    f"is in it), or a Hugging Face folder (config.json).{listed}"
+  )
+
+
+def model_config(found: Found) -> T5Config:
+  """The shape of a checkpoint's model.
+
+  t5x's formats do not record it, so it is read off the parameters.
+  """
+  if found.format is Format.HF:
+    return huggingface.read_config(found.path)
+  if found.format is Format.T5CR:
+    saved = read_items(found.path, config=ocp.args.JsonRestore())["config"]
+    return T5Config(**saved["model"])
+  return train_state.config_of(metadata(found)["target"])
+
+
+def metadata(found: Found) -> Tree:
+  """Shapes and dtypes of all that is stored, as `jax.ShapeDtypeStruct`."""
+  if found.format is Format.HF:
+    config = huggingface.read_config(found.path)
+    return {"target": train_state.abstract_params(config)}
+  if found.format is Format.T5X_LEGACY:
+    return legacy.metadata(found.path)
+  with _damage_told(found):
+    stored: Any = ocp.PyTreeCheckpointHandler().metadata(found.path / "state")
+  return train_state.nested(
+    {
+      name: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
+      for name, leaf in train_state.flat(stored.tree).items()
+    }
+  )
+
+
+def restore(
+  found: Found, wanted: Mapping[str, Any], progress: Progress | None = None
+) -> Tree:
+  """Reads a part of a checkpoint's state.
+
+  Args:
+    found: the checkpoint.
+    wanted: part of the tree of `metadata`, as `jax.ShapeDtypeStruct` with
+      sharding and the dtype to read as.
+    progress: called with (stage, done, total, unit).
+
+  Returns:
+    The same tree of `jax.Array`.
+
+  Raises:
+    UsageError: a file is missing or damaged.
+  """
+  if found.format is Format.HF:
+    params = huggingface.read_params(found.path, progress)
+    placed = jax.tree.map(
+      lambda value, leaf: jax.device_put(
+        value.astype(leaf.dtype), leaf.sharding
+      ),
+      params,
+      wanted["target"],
+    )
+    return {"target": placed}
+  if found.format is Format.T5X_LEGACY:
+    return legacy.restore(found.path, wanted, progress)
+  with _damage_told(found):
+    return ocp.PyTreeCheckpointHandler().restore(
+      found.path / "state",
+      args=ocp.args.PyTreeRestore(
+        item=wanted,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+        partial_restore=True,
+      ),
+    )
+
+
+@contextlib.contextmanager
+def _damage_told(found: Found) -> Iterator[None]:
+  """Turns what Orbax and TensorStore raise into a UsageError."""
+  try:
+    yield
+  except (ValueError, OSError, KeyError) as error:
+    reason = str(error).partition(" [tensorstore_spec")[0].splitlines()[0]
+    raise errors.UsageError(
+      f"{found.path} is damaged: its state cannot be read ({reason}). Use "
+      "another checkpoint, or copy this one again."
+    ) from error
+
+
+def read_items(path: epath.Path, **items: Any) -> Any:
+  """Reads items of a checkpoint that this engine wrote."""
+  handler = ocp.CompositeCheckpointHandler()
+  with ocp.Checkpointer(handler) as checkpointer:
+    return checkpointer.restore(path, args=ocp.args.Composite(**items))

@@ -1,0 +1,237 @@
+"""The tensor files of a Hugging Face folder, as numpy arrays by name."""
+
+import contextlib
+import json
+import os
+import pathlib
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from t5cr import errors
+from t5cr.progress import Progress
+
+INDEX_SUFFIX = ".index.json"
+# In the order in which transformers looks for them.
+FILES = (
+  "model.safetensors",
+  "model.safetensors" + INDEX_SUFFIX,
+  "pytorch_model.bin",
+  "pytorch_model.bin" + INDEX_SUFFIX,
+)
+SHARD_BYTES = 5_000_000_000
+
+_DTYPES = ("float64", "float32", "float16", "bfloat16")
+# Before it, `weights_only` could be got around (CVE-2025-32434).
+_SAFE_TORCH = (2, 6)
+
+
+class Weights:
+  """The tensors of a folder; those of safetensors are read when asked for."""
+
+  def __init__(
+    self, source: pathlib.Path, readers: Mapping[str, Callable[[str], Any]]
+  ):
+    """Keeps what `open_folder` found.
+
+    Args:
+      source: the file that names the tensors, for messages.
+      readers: tensor name -> a function that reads it.
+    """
+    self.source = source
+    self._readers = readers
+
+  @property
+  def names(self) -> set[str]:
+    """Names of all tensors."""
+    return set(self._readers)
+
+  def read(self, name: str) -> np.ndarray:
+    """One tensor, in the dtype that it is stored in.
+
+    Raises:
+      UsageError: it is damaged, or not of floating-point numbers.
+    """
+    try:
+      array = self._readers[name](name)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+      raise _damaged(self.source, f"{name}: {error}") from error
+    if array.dtype.name not in _DTYPES:
+      raise errors.UsageError(
+        f"{self.source}: {name} is of {array.dtype.name}; only "
+        f"{', '.join(_DTYPES)} are known. Give the weights before they were "
+        "quantized."
+      )
+    return array
+
+
+@contextlib.contextmanager
+def open_folder(folder: pathlib.Path) -> Iterator[Weights]:
+  """Opens the weights in a folder.
+
+  Args:
+    folder: holds one of `FILES`.
+
+  Raises:
+    UsageError: none of them is there, a shard is missing, or a file is
+      damaged or holds more than weights.
+  """
+  found = [folder / name for name in FILES if (folder / name).is_file()]
+  if not found:
+    raise errors.UsageError(
+      f"No weights in {folder}: looked for {', '.join(FILES)}. Weights of "
+      "TensorFlow (tf_model.h5) and Flax are not read."
+    )
+  source = found[0]
+  files = [source]
+  if source.name.endswith(INDEX_SUFFIX):
+    files = _shards(source)
+  with contextlib.ExitStack() as stack:
+    readers: dict[str, Callable[[str], Any]] = {}
+    for path in files:
+      if path.suffix == ".bin":
+        readers |= _pickled(path)
+      else:
+        readers |= _safe(path, stack)
+    yield Weights(source, readers)
+
+
+def _shards(index: pathlib.Path) -> list[pathlib.Path]:
+  """The files that an index names, all of which are there."""
+  try:
+    names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+  except (ValueError, KeyError, AttributeError, TypeError) as error:
+    raise _damaged(index, f"no weight_map can be read ({error!r})") from error
+  # A shard lies beside its index, whatever an index from elsewhere says.
+  outside = sorted(name for name in names if os.path.basename(name) != name)
+  if outside:
+    raise _damaged(index, f"{outside[0]} is no file name")
+  paths = [index.parent / name for name in sorted(names)]
+  missing = [path.name for path in paths if not path.is_file()]
+  if missing:
+    raise errors.UsageError(
+      f"{index} names files that are missing beside it: "
+      f"{', '.join(missing[:5])}. Copy or download the folder again."
+    )
+  return paths
+
+
+def _damaged(path: pathlib.Path, reason: str) -> errors.UsageError:
+  return errors.UsageError(
+    f"{path} cannot be read: {reason}. Copy or download it again."
+  )
+
+
+def _safe(
+  path: pathlib.Path, stack: contextlib.ExitStack
+) -> dict[str, Callable[[str], np.ndarray]]:
+  """The tensors of a safetensors file, which stays open."""
+  try:
+    file = stack.enter_context(safetensors.safe_open(path, framework="np"))
+    names = list(file.keys())
+    return {name: file.get_tensor for name in names}
+  except (safetensors.SafetensorError, OSError, ValueError) as error:
+    raise _damaged(path, str(error)) from error
+
+
+def _pickled(path: pathlib.Path) -> dict[str, Callable[[str], np.ndarray]]:
+  """The tensors of a file that `torch.save` wrote; runs no code from it."""
+  try:
+    import torch
+  except ImportError as error:
+    raise errors.UsageError(
+      f"{path} is a pickle of PyTorch, and torch is not installed. Install it "
+      "with `pip install 't5cr[hf]'`, or give the folder as safetensors."
+    ) from error
+  version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+  if version < _SAFE_TORCH:
+    raise errors.UsageError(
+      f"{path} is a pickle, which torch {torch.__version__} cannot read "
+      "safely: from 2.6 on it can. Upgrade torch, or give safetensors."
+    )
+  try:
+    content = torch.load(
+      path,
+      map_location="cpu",
+      weights_only=True,
+      mmap=zipfile.is_zipfile(path),
+    )
+  except pickle.UnpicklingError as error:
+    raise errors.UsageError(
+      f"{path} holds more than weights, or is damaged, and was not loaded: "
+      f"{str(error).splitlines()[0]} Give the folder as safetensors."
+    ) from error
+  except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    raise _damaged(path, str(error).partition("\n")[0]) from error
+  if not isinstance(content, dict) or not all(
+    isinstance(value, torch.Tensor) for value in content.values()
+  ):
+    raise errors.UsageError(
+      f"{path} holds something other than tensors by name. Give the state "
+      "dict of the model, as `save_pretrained` writes it."
+    )
+
+  def to_numpy(name: str) -> np.ndarray:
+    tensor = content[name].detach().contiguous()
+    if tensor.dtype == torch.bfloat16:  # numpy has none of its own
+      return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+  return dict.fromkeys(content, to_numpy)
+
+
+def write(
+  folder: pathlib.Path,
+  names: Iterable[str],
+  read: Callable[[str], np.ndarray],
+  sizes: Mapping[str, int],
+  *,
+  shard_bytes: int = SHARD_BYTES,
+  progress: Progress | None = None,
+) -> None:
+  """Writes tensors as transformers does: one file, or shards and an index.
+
+  Args:
+    folder: to write into.
+    names: of the tensors, in the order to store them.
+    read: gives a tensor; its memory is let go with its shard.
+    sizes: bytes of each tensor.
+    shard_bytes: the most of them in a file, unless one alone has more.
+    progress: called with (stage, done, total, unit).
+  """
+  shards: list[list[str]] = [[]]
+  room = shard_bytes
+  for name in names:
+    if shards[-1] and sizes[name] > room:
+      shards.append([])
+      room = shard_bytes
+    shards[-1].append(name)
+    room -= sizes[name]
+  total, done = sum(map(len, shards)), 0
+  weight_map = {}
+  for number, members in enumerate(shards, start=1):
+    file = FILES[0]
+    if len(shards) > 1:
+      file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+    # transformers wants to be told whose layout this is.
+    safetensors.numpy.save_file(
+      {name: np.ascontiguousarray(read(name)) for name in members},
+      folder / file,
+      metadata={"format": "pt"},
+    )
+    weight_map |= dict.fromkeys(members, file)
+    done += len(members)
+    if progress:
+      progress("write Hugging Face weights", done, total, "tensors")
+  if len(shards) > 1:
+    index = {
+      "metadata": {"total_size": sum(sizes.values())},
+      "weight_map": dict(sorted(weight_map.items())),
+    }
+    (folder / FILES[1]).write_text(json.dumps(index, indent=2) + "\n")
