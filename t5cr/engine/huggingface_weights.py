@@ -143,7 +143,7 @@ def _safe(
 def _pickled(path: pathlib.Path) -> dict[str, Callable[[str], np.ndarray]]:
   """The tensors of a file that `torch.save` wrote; runs no code from it."""
   try:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
   except ImportError as error:
     raise errors.UsageError(
       f"{path} is a pickle of PyTorch, and torch is not installed. Install it "
