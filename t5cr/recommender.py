@@ -25,7 +25,7 @@ from t5cr.engine import (
 )
 from t5cr.engine import vocabulary as vocabulary_lib
 from t5cr.engine.beam import Decodes
-from t5cr.engine.config import T5Config
+from t5cr.engine.config import DTYPES, T5Config
 from t5cr.engine.decode import GREEDY, Decoding
 
 ROLES = ("user", "assistant")
@@ -60,7 +60,8 @@ def load(
     vocabulary: a SentencePiece model; None takes the one in the checkpoint's
       or the run's folder, else what `T5CR_VOCABULARY` names, else T5's public
       one. It is read when text is first given.
-    dtype: of activations, 'float32' or 'bfloat16'; None is float32.
+    dtype: of activations, such as 'bfloat16'; None is that of the
+      training where this engine's checkpoint records it, else float32.
     batch_size: inputs decoded or scored at once.
     feature_lengths: most tokens of inputs and targets; None takes those that a
       run was trained with, else the paper's 512 and 128. Longer inputs are cut
@@ -74,8 +75,9 @@ def load(
     UsageError: there is no checkpoint at `path`, it is damaged, or it is no
       T5's; it says what was looked for.
   """
+  _check_arguments(dtype, batch_size, feature_lengths)
   found = formats.find(path)
-  mesh = mesh or partitioning.make_mesh(devices=jax.devices()[:1])
+  mesh = mesh or partitioning.make_mesh(devices=jax.local_devices()[:1])
   params, config, _ = checkpoints.restore_params(found.path, mesh)
   if dtype is not None:
     config = dataclasses.replace(config, dtype=dtype)
@@ -89,6 +91,33 @@ def load(
     feature_lengths=lengths,
     mesh=mesh,
   )
+
+
+def _check_arguments(
+  dtype: str | None, batch_size: int, lengths: Mapping[str, int] | None
+) -> None:
+  """Raises UsageError for what `load` cannot use."""
+  if dtype not in (None, *DTYPES):
+    raise errors.UsageError(
+      f"dtype is {dtype!r}; known are {', '.join(DTYPES)}."
+    )
+  _check_count("batch_size", batch_size)
+  if lengths is not None:
+    if set(lengths) != set(_FEATURE_LENGTHS):
+      raise errors.UsageError(
+        f"feature_lengths is {lengths!r}; it has to give the most tokens of "
+        f"both sides, such as {_FEATURE_LENGTHS}."
+      )
+    for name, length in lengths.items():
+      _check_count(f"feature_lengths[{name!r}]", length)
+
+
+def _check_count(name: str, value: Any) -> None:
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if not whole or value < 1:
+    raise errors.UsageError(
+      f"{name} is {value!r}; it has to be a whole number from 1 up."
+    )
 
 
 def _trained_lengths(found: formats.Found) -> Mapping[str, int] | None:
@@ -211,7 +240,7 @@ class Recommender:
       self.params,
       self.config,
       self._tokens(inputs, "inputs"),
-      max_decode_length or self.feature_lengths["targets"],
+      self._length(max_decode_length),
       self._rows(len(inputs)),
       decoding=decoding,
       mesh=self.mesh,
@@ -297,7 +326,7 @@ class Recommender:
       self.params,
       self.config,
       batch["encoder_input_tokens"],
-      max_decode_length or self.feature_lengths["targets"],
+      self._length(max_decode_length),
       decoding,
     )
 
@@ -309,11 +338,17 @@ class Recommender:
     length = self.feature_lengths[feature]
     return [self.vocabulary.encode(one, length) for one in texts]
 
+  def _length(self, max_decode_length: int | None) -> int:
+    if max_decode_length is None:
+      return self.feature_lengths["targets"]
+    _check_count("max_decode_length", max_decode_length)
+    return max_decode_length
+
   def _rows(self, count: int) -> int:
     """Rows of a batch: no more than a few inputs need, few shapes in all."""
     parts = partitioning.batch_parts(self.mesh)
     rows = parts
-    while rows < min(count, self.batch_size):
+    while rows < count and rows * 2 <= self.batch_size:
       rows *= 2
     return rows
 
@@ -342,7 +377,12 @@ def conversation(turns: Sequence[Turn]) -> str:
     )
   parts = []
   for back, turn in enumerate(reversed(turns)):
-    role, said = (ROLES[back % 2], turn) if isinstance(turn, str) else turn
+    pair = (ROLES[back % 2], turn) if isinstance(turn, str) else tuple(turn)
+    if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+      raise errors.UsageError(
+        f"A turn is {turn!r}; it has to be a text or a pair (role, text)."
+      )
+    role, said = pair
     if role not in ROLES:
       raise errors.UsageError(
         f"The role of a turn is {role!r}; known are {' and '.join(ROLES)}."

@@ -37,7 +37,7 @@ def register(
 
   Raises:
     DataError: a task of that name is registered with another vocabulary or
-      other lengths.
+      other lengths, or the lengths are none of inputs and targets.
     ValueError: seqio allows no such prefix.
   """
   names = tasks.register(prefix, vocabulary, feature_lengths)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -150,8 +151,10 @@ def register(
     The names of the Tasks.
 
   Raises:
-    DataError: a task of that name has another vocabulary or other lengths.
+    DataError: a task of that name has another vocabulary or other lengths, or
+      the lengths are none of inputs and targets.
   """
+  _check_lengths(feature_lengths or {})
   vocabulary = vocabulary or vocabulary_lib.default_vocabulary()
   feature = seqio.Feature(vocabulary, add_eos=True)
   names = []
@@ -171,6 +174,26 @@ def register(
       metric_fns=list(spec.metric_fns),
     )
   return names
+
+
+def _check_lengths(feature_lengths: Mapping[str, int]) -> None:
+  """Raises DataError for lengths that would cut nothing."""
+  unknown = sorted(map(repr, feature_lengths.keys() - FEATURE_LENGTHS.keys()))
+  wrong = [
+    f"{name!r} is {length!r}"
+    for name, length in feature_lengths.items()
+    if isinstance(length, bool)
+    or not isinstance(length, numbers.Integral)
+    or length <= 0
+  ]
+  if unknown or wrong:
+    problem = ", ".join(wrong)
+    if unknown:
+      problem = f"the tasks have no feature {', '.join(unknown)}"
+    raise DataError(
+      f"feature_lengths of t5cr_tasks.register: {problem}. Give"
+      " {'inputs': 512, 'targets': 128}, or one of the two, in whole tokens."
+    )
 
 
 def _preprocessors(

@@ -80,6 +80,6 @@ def convert(
   )
   with progress.Reporter() as reporter:
     place = engine.convert(
-      source, destination, formats.Format(to.value), options, reporter
+      found.path, destination, formats.Format(to.value), options, reporter
     )
   typer.echo(f"Wrote {place}")

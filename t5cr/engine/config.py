@@ -2,6 +2,8 @@
 
 import dataclasses
 
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
@@ -38,7 +40,7 @@ class T5Config:
   relative_attention_max_distance: int = 128
 
   def __post_init__(self):
-    """Raises ValueError for an unknown activation."""
+    """Raises ValueError for an unknown activation or dtype."""
     # gin and JSON hand over lists; a hashable config can be a static argument.
     object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
     unknown = set(self.mlp_activations) - {"relu", "gelu", "silu", "linear"}
@@ -46,4 +48,8 @@ class T5Config:
       raise ValueError(
         f"mlp_activations: unknown {sorted(unknown)}; "
         "known are relu, gelu, silu and linear."
+      )
+    if self.dtype not in DTYPES:
+      raise ValueError(
+        f"DTYPE: {self.dtype!r} is unknown; known are {', '.join(DTYPES)}."
       )

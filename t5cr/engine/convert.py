@@ -12,6 +12,7 @@ from etils import epath
 
 from t5cr import errors
 from t5cr.engine import (
+  checkpoints,
   formats,
   huggingface,
   huggingface_tokenizer,
@@ -20,12 +21,10 @@ from t5cr.engine import (
   train_state,
   vocabulary,
 )
-from t5cr.engine.config import T5Config
+from t5cr.engine.config import DTYPES, T5Config
 from t5cr.engine.formats import Format, Found
 from t5cr.engine.train_state import TrainState, Tree
 from t5cr.progress import Progress
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +86,8 @@ def convert(
   stored = formats.metadata(found)
   wanted = train_state.abstract_params(config)
   train_state.check_shapes(stored["target"], wanted, found.path)
+  if to in (Format.T5X, Format.T5X_LEGACY):
+    _check_inferred(config, wanted, to)
   step = found.step if options.step is None else options.step
   place = _destination(destination, to, step)
   if to is Format.HF and options.vocabulary is not None:
@@ -111,6 +112,18 @@ def convert(
     if options.vocabulary is not None and not copy.exists():
       copy.write_bytes(options.vocabulary)
   return place
+
+
+def _check_inferred(config: T5Config, params: Any, to: Format) -> None:
+  """Refuses what a reader could not tell from the parameters alone."""
+  lost = checkpoints.differing_fields(train_state.config_of(params), config)
+  if lost:
+    told = "; ".join(lost).replace(" there ", " by default ")
+    raise errors.UsageError(
+      f"--to {to}: that format does not record the model's shape, and this one "
+      f"cannot be read off its parameters: {told.replace(' here', ' in it')}. "
+      f"Convert it to {Format.T5CR} or {Format.HF}."
+    )
 
 
 def _destination(path: str | os.PathLike, to: Format, step: int) -> epath.Path:
@@ -185,12 +198,16 @@ def _write(
     # Nothing can be renamed on gs://; there, the index that is written last
     # makes the folder a checkpoint.
     remote = "://" in str(place)
-    scratch = place if remote else place.with_name(f".{place.name}.tmp")
-    if scratch.exists():
-      scratch.rmtree()
-    legacy.write(scratch, tree, progress)
+    scratch = place
     if not remote:
-      scratch.rename(place)
+      scratch = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+      legacy.write(scratch, tree, progress)
+      if not remote:
+        scratch.rename(place)
+    finally:
+      if not remote and scratch.exists():
+        scratch.rmtree()
     return
   items: dict[str, Any] = {"state": ocp.args.PyTreeSave(tree)}
   if to is Format.T5CR:

@@ -16,9 +16,8 @@ from etils import epath
 
 from t5cr.engine import decode, score
 from t5cr.engine.config import T5Config
+from t5cr.engine.vocabulary import EOS_ID
 from t5cr.progress import Progress
-
-EOS_ID = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -298,24 +298,32 @@ def fingerprints(names: Sequence[str]) -> dict[str, str]:
     names: of Mixtures and Tasks.
 
   Returns:
-    TFDS name -> the fingerprint in its metadata (or of its description, if it
-    has none), and `vocabulary` -> sha256 of a SentencePiece model. Sources
-    that are not of TFDS and other vocabularies have none.
+    TFDS name -> what the source's own `fingerprint()` gives, or sha256 of the
+    data set's description if it has no such method, and `vocabulary` -> sha256
+    of a SentencePiece model. Sources that are not of TFDS and other
+    vocabularies have none.
   """
   found: dict[str, str] = {}
   for name in dict.fromkeys(t for n in names for t in task_names(n)):
     task = seqio.TaskRegistry.get(name)
     if isinstance(task.source, seqio.TfdsDataSource):
-      info = task.source.tfds_dataset.builder.info
-      fingerprint = (info.metadata or {}).get("fingerprint")
-      found[str(task.source.tfds_dataset.name)] = str(
-        fingerprint or hashlib.sha256(info.as_json.encode()).hexdigest()
-      )
+      name = str(task.source.tfds_dataset.name)
+      found[name] = _fingerprint(task.source)
     vocabulary = task.output_features[_TARGETS].vocabulary
     if isinstance(vocabulary, seqio.SentencePieceVocabulary):
       model = vocabulary.sp_model or b""
       found["vocabulary"] = hashlib.sha256(model).hexdigest()
   return found
+
+
+def _fingerprint(source: seqio.TfdsDataSource) -> str:
+  own = getattr(source, "fingerprint", None)
+  if own is not None:
+    return str(own())
+  info = source.tfds_dataset.builder.info
+  # The metadata is not part of the description.
+  metadata = json.dumps(dict(info.metadata or {}), sort_keys=True, default=str)
+  return hashlib.sha256((info.as_json + metadata).encode()).hexdigest()
 
 
 def _options(threads: int) -> tf.data.Options:

@@ -14,11 +14,13 @@ that are asked for; Hugging Face folders hold parameters only.
 import contextlib
 import dataclasses
 import enum
+import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -29,6 +31,9 @@ from t5cr.engine.train_state import Tree
 from t5cr.progress import Progress
 
 PREFIX = "checkpoint"
+
+# Arrays that are read between two reports of progress.
+_AT_ONCE = 32
 
 
 class Format(enum.StrEnum):
@@ -47,7 +52,7 @@ class Found:
   Attributes:
     path: its own folder.
     format: what is in it.
-    step: from the name of the folder; 0 for one that has none.
+    step: from the name of the folder, else as stored; 0 for Hugging Face's.
   """
 
   path: epath.Path
@@ -110,9 +115,18 @@ def find(path: str | os.PathLike) -> Found:
     UsageError: there is none there.
   """
   given = absolute(path)
+  with _access_told(given):
+    return _find(given)
+
+
+def _find(given: epath.Path) -> Found:
   known = identify(given) if given.is_dir() else None
   if known:
-    return Found(given, known, step_of(given) or 0)
+    step = step_of(given)
+    found = Found(given, known, step or 0)
+    if step is None and known is not Format.HF:
+      found = dataclasses.replace(found, step=_stored_step(found))
+    return found
   # A folder of checkpoints, or the place where one should be.
   run = given if step_of(given) is None else given.parent
   beside = steps(run)
@@ -135,6 +149,35 @@ def find(path: str | os.PathLike) -> Found:
   )
 
 
+@contextlib.contextmanager
+def _access_told(path: epath.Path) -> Iterator[None]:
+  """Names the path where a remote place cannot be reached."""
+  try:
+    yield
+  except errors.UsageError:
+    raise
+  # Each library that reads gs:// has errors of its own.
+  except Exception as error:
+    if "://" not in str(path):
+      raise
+    reason = (str(error).splitlines() or [repr(error)])[0]
+    raise errors.UsageError(
+      f"{path} cannot be reached ({reason}). Check the address, the connection "
+      "and your credentials; gs:// is read with TensorFlow or, without it, "
+      "gcsfs."
+    ) from error
+
+
+def _stored_step(found: Found) -> int:
+  """The step in the state of a folder whose name has none."""
+  stored = metadata(found).get("state", {}).get("step")
+  if stored is None:
+    return 0
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  wanted = jax.ShapeDtypeStruct(stored.shape, np.int32, sharding=device)
+  return int(restore(found, {"state": {"step": wanted}})["state"]["step"])
+
+
 def model_config(found: Found) -> T5Config:
   """The shape of a checkpoint's model.
 
@@ -143,16 +186,22 @@ def model_config(found: Found) -> T5Config:
   if found.format is Format.HF:
     return huggingface.read_config(found.path)
   if found.format is Format.T5CR:
-    saved = read_items(found.path, config=ocp.args.JsonRestore())["config"]
-    return T5Config(**saved["model"])
+    path = found.path / "config" / "metadata"
+    try:
+      return T5Config(**json.loads(path.read_text())["model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+      raise errors.UsageError(
+        f"{path} does not say the shape of the model ({error!r}). Copy the "
+        "checkpoint again, or remove the folder config: the shape is then read "
+        "off the parameters."
+      ) from error
   return train_state.config_of(metadata(found)["target"])
 
 
 def metadata(found: Found) -> Tree:
   """Shapes and dtypes of all that is stored, as `jax.ShapeDtypeStruct`."""
   if found.format is Format.HF:
-    config = huggingface.read_config(found.path)
-    return {"target": train_state.abstract_params(config)}
+    return {"target": huggingface.read_metadata(found.path)}
   if found.format is Format.T5X_LEGACY:
     return legacy.metadata(found.path)
   with _damage_told(found):
@@ -194,6 +243,19 @@ def restore(
     return {"target": placed}
   if found.format is Format.T5X_LEGACY:
     return legacy.restore(found.path, wanted, progress)
+  if progress is None:
+    return _restore_state(found, wanted)
+  leaves = list(train_state.flat(wanted).items())
+  restored: dict[str, Any] = {}
+  for start in range(0, len(leaves), _AT_ONCE):
+    part = dict(leaves[start : start + _AT_ONCE])
+    tree = _restore_state(found, train_state.nested(part))
+    restored |= train_state.flat(tree)
+    progress("read", len(restored), len(leaves), "arrays")
+  return train_state.nested(restored)
+
+
+def _restore_state(found: Found, wanted: Mapping[str, Any]) -> Tree:
   with _damage_told(found):
     return ocp.PyTreeCheckpointHandler().restore(
       found.path / "state",
@@ -213,8 +275,8 @@ def _damage_told(found: Found) -> Iterator[None]:
   except (ValueError, OSError, KeyError) as error:
     reason = str(error).partition(" [tensorstore_spec")[0].splitlines()[0]
     raise errors.UsageError(
-      f"{found.path} is damaged: its state cannot be read ({reason}). Use "
-      "another checkpoint, or copy this one again."
+      f"{found.path / 'state'} cannot be read ({reason}). If it is damaged, "
+      "copy the checkpoint again or use another."
     ) from error
 
 

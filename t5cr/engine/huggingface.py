@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, cast
 
+import jax
 import numpy as np
 from flax import traverse_util
 
@@ -93,16 +94,7 @@ def read_params(
   with huggingface_weights.open_folder(_checked(folder)) as weights:
     config = huggingface_config.read(folder / CONFIG_FILE, weights)
     shapes = _shapes(config)
-    sources = {path: _name(path) for path in shapes}
-    if SHARED not in weights.names:
-      copies = [name for name in _COPIES if name in weights.names]
-      sources["token_embedder", "embedding"] = (copies or [SHARED])[0]
-    # transformers 5 can tie the weights without T5 1.0's scale.
-    if not config.logits_via_embedding and HEAD not in weights.names:
-      sources["decoder", "logits_dense", "kernel"] = sources[
-        "token_embedder", "embedding"
-      ]
-    _check_names(weights, set(sources.values()))
+    sources = _sources(weights, config)
     params: dict[Path, np.ndarray] = {}
     wrong = []
     for done, (path_, name) in enumerate(sources.items(), start=1):
@@ -121,6 +113,40 @@ def read_params(
       )
     _check_copies(weights, params["token_embedder", "embedding"])
   return traverse_util.unflatten_dict(params)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Shapes and dtypes of a folder's parameters; arguments of `read_params`.
+
+  Returns:
+    t5x's tree of `jax.ShapeDtypeStruct`: the configuration's shapes, the
+    dtypes of the tensors.
+  """
+  folder = pathlib.Path(path)
+  with huggingface_weights.open_folder(_checked(folder)) as weights:
+    config = huggingface_config.read(folder / CONFIG_FILE, weights)
+    shapes = _shapes(config)
+    return traverse_util.unflatten_dict(
+      {
+        path_: jax.ShapeDtypeStruct(shapes[path_], weights.dtype(name))
+        for path_, name in _sources(weights, config).items()
+      }
+    )
+
+
+def _sources(weights: Weights, config: T5Config) -> dict[Path, str]:
+  """Which tensor each parameter is read from; checks that they are there."""
+  sources = {path: _name(path) for path in _shapes(config)}
+  if SHARED not in weights.names:
+    copies = [name for name in _COPIES if name in weights.names]
+    sources["token_embedder", "embedding"] = (copies or [SHARED])[0]
+  # transformers 5 can tie the weights without T5 1.0's scale.
+  if not config.logits_via_embedding and HEAD not in weights.names:
+    sources["decoder", "logits_dense", "kernel"] = sources[
+      "token_embedder", "embedding"
+    ]
+  _check_names(weights, set(sources.values()))
+  return sources
 
 
 def write(

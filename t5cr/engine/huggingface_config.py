@@ -55,6 +55,7 @@ def read(path: pathlib.Path, weights: Weights) -> T5Config:
       f"{path}: layer_norm_epsilon is {epsilon}; the engine computes T5's "
       f"{_EPSILON} only."
     )
+  _check_counts(path, known)
   try:
     return T5Config(
       vocab_size=known["vocab_size"],
@@ -79,6 +80,23 @@ def read(path: pathlib.Path, weights: Weights) -> T5Config:
     raise errors.UsageError(
       f"{path} has no {error.args[0]}, which says the model's shape."
     ) from error
+
+
+def _check_counts(path: pathlib.Path, known: Mapping[str, Any]) -> None:
+  """Raises UsageError for a size that is no whole number above 0."""
+  for name in (
+    "vocab_size",
+    "d_model",
+    "num_heads",
+    "num_layers",
+    "d_kv",
+    "d_ff",
+  ):
+    value = known.get(name, 1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+      raise errors.UsageError(
+        f"{path}: {name} is {value!r}; it has to be a whole number from 1 up."
+      )
 
 
 def _activations(

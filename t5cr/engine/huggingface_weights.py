@@ -7,7 +7,7 @@ import pathlib
 import pickle
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -28,29 +28,60 @@ FILES = (
 SHARD_BYTES = 5_000_000_000
 
 _DTYPES = ("float64", "float32", "float16", "bfloat16")
+# As safetensors calls them; others are told by their own name.
+_SAFE_DTYPES = {
+  "F64": "float64",
+  "F32": "float32",
+  "F16": "float16",
+  "BF16": "bfloat16",
+}
 # Before it, `weights_only` could be got around (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)
+
+
+class _Tensor(NamedTuple):
+  """A tensor that has not been read.
+
+  Attributes:
+    dtype: its name.
+    read: maps the tensor's name to its values.
+  """
+
+  dtype: str
+  read: Callable[[str], np.ndarray]
 
 
 class Weights:
   """The tensors of a folder; those of safetensors are read when asked for."""
 
-  def __init__(
-    self, source: pathlib.Path, readers: Mapping[str, Callable[[str], Any]]
-  ):
+  def __init__(self, source: pathlib.Path, tensors: Mapping[str, _Tensor]):
     """Keeps what `open_folder` found.
 
     Args:
       source: the file that names the tensors, for messages.
-      readers: tensor name -> a function that reads it.
+      tensors: by name.
     """
     self.source = source
-    self._readers = readers
+    self._tensors = tensors
 
   @property
   def names(self) -> set[str]:
     """Names of all tensors."""
-    return set(self._readers)
+    return set(self._tensors)
+
+  def dtype(self, name: str) -> np.dtype:
+    """What a tensor is stored in.
+
+    Raises:
+      UsageError: it is not of floating-point numbers.
+    """
+    dtype = self._tensors[name].dtype
+    if dtype not in _DTYPES:
+      raise errors.UsageError(
+        f"{self.source}: {name} is of {dtype}; only {', '.join(_DTYPES)} are "
+        "known. Give the weights before they were quantized."
+      )
+    return np.dtype(getattr(ml_dtypes, dtype, dtype))
 
   def read(self, name: str) -> np.ndarray:
     """One tensor, in the dtype that it is stored in.
@@ -58,17 +89,11 @@ class Weights:
     Raises:
       UsageError: it is damaged, or not of floating-point numbers.
     """
+    self.dtype(name)
     try:
-      array = self._readers[name](name)
+      return self._tensors[name].read(name)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
       raise _damaged(self.source, f"{name}: {error}") from error
-    if array.dtype.name not in _DTYPES:
-      raise errors.UsageError(
-        f"{self.source}: {name} is of {array.dtype.name}; only "
-        f"{', '.join(_DTYPES)} are known. Give the weights before they were "
-        "quantized."
-      )
-    return array
 
 
 @contextlib.contextmanager
@@ -93,13 +118,13 @@ def open_folder(folder: pathlib.Path) -> Iterator[Weights]:
   if source.name.endswith(INDEX_SUFFIX):
     files = _shards(source)
   with contextlib.ExitStack() as stack:
-    readers: dict[str, Callable[[str], Any]] = {}
+    tensors: dict[str, _Tensor] = {}
     for path in files:
       if path.suffix == ".bin":
-        readers |= _pickled(path)
+        tensors |= _pickled(path)
       else:
-        readers |= _safe(path, stack)
-    yield Weights(source, readers)
+        tensors |= _safe(path, stack)
+    yield Weights(source, tensors)
 
 
 def _shards(index: pathlib.Path) -> list[pathlib.Path]:
@@ -130,17 +155,22 @@ def _damaged(path: pathlib.Path, reason: str) -> errors.UsageError:
 
 def _safe(
   path: pathlib.Path, stack: contextlib.ExitStack
-) -> dict[str, Callable[[str], np.ndarray]]:
+) -> dict[str, _Tensor]:
   """The tensors of a safetensors file, which stays open."""
   try:
     file = stack.enter_context(safetensors.safe_open(path, framework="np"))
-    names = list(file.keys())
-    return {name: file.get_tensor for name in names}
+    kinds = {
+      name: str(file.get_slice(name).get_dtype()) for name in file.keys()
+    }
+    return {
+      name: _Tensor(_SAFE_DTYPES.get(kind, kind), file.get_tensor)
+      for name, kind in kinds.items()
+    }
   except (safetensors.SafetensorError, OSError, ValueError) as error:
     raise _damaged(path, str(error)) from error
 
 
-def _pickled(path: pathlib.Path) -> dict[str, Callable[[str], np.ndarray]]:
+def _pickled(path: pathlib.Path) -> dict[str, _Tensor]:
   """The tensors of a file that `torch.save` wrote; runs no code from it."""
   try:
     import torch  # pyright: ignore[reportMissingImports]
@@ -183,7 +213,10 @@ def _pickled(path: pathlib.Path) -> dict[str, Callable[[str], np.ndarray]]:
       return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
 
-  return dict.fromkeys(content, to_numpy)
+  return {
+    name: _Tensor(str(tensor.dtype).removeprefix("torch."), to_numpy)
+    for name, tensor in content.items()
+  }
 
 
 def write(

@@ -100,6 +100,8 @@ class EvalRun:
     evaluation: lengths, split, batch size.
     module: imported to register tasks.
     mesh: how devices are arranged.
+    dtype: of activations; None is that of the training where the checkpoint
+      records it, else float32.
   """
 
   checkpoint_path: str
@@ -108,6 +110,7 @@ class EvalRun:
   evaluation: EvalConfig
   module: str | None = None
   mesh: MeshConfig = MeshConfig()
+  dtype: str | None = None
 
   def __post_init__(self):
     """Raises UsageError for lengths that cannot be used."""
@@ -127,6 +130,8 @@ class InferRun:
     return_all_decodes: write all decodes of an example, not only the best.
     module: imported to register tasks.
     mesh: how devices are arranged.
+    dtype: of activations; None is that of the training where the checkpoint
+      records it, else float32.
   """
 
   checkpoint_path: str
@@ -137,6 +142,7 @@ class InferRun:
   return_all_decodes: bool = False
   module: str | None = None
   mesh: MeshConfig = MeshConfig()
+  dtype: str | None = None
 
   def __post_init__(self):
     """Raises UsageError for lengths or a mode that cannot be used."""

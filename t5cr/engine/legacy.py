@@ -123,7 +123,7 @@ def restore(
     try:
       arrays[name] = _read(path, name, index[name], leaf)
     except (KeyError, ValueError, OSError) as error:
-      reason = str(error).splitlines()[0]
+      reason = str(error).partition(" [tensorstore_spec")[0].splitlines()[0]
       raise errors.UsageError(
         f"{path} is damaged: its array {name.replace('/', '.')} cannot be "
         f"read ({reason}). Copy the checkpoint again."

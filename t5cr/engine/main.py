@@ -119,8 +119,8 @@ def train(
   )
   settings = run.settings(feed.fingerprints([mixture]))
   runs.check_same(run.model_dir, settings)
-  if run.initial_checkpoint_path:
-    checkpoints.check_model(run.initial_checkpoint_path, run.model)
+  if run.initial_checkpoint_path and not formats.steps(run.model_dir):
+    _check_initial(run)
   record = runs.Record(
     run.model_dir, _about(run, settings, feed.fingerprints([mixture, *names]))
   )
@@ -183,6 +183,19 @@ def score(
   return _infer(dataclasses.replace(run, mode="score"), text, progress)
 
 
+def _check_initial(run: jobs.TrainRun) -> None:
+  """Raises UsageError if a run cannot start from its initial checkpoint."""
+  found = formats.find(run.initial_checkpoint_path or "")
+  checkpoints.check_model(found.path, run.model)
+  last = run.config.train_steps
+  if 0 < last <= found.step:
+    raise errors.UsageError(
+      f"TRAIN_STEPS is {last}, but {found.path} is at step {found.step} "
+      "already, which counts: nothing would be trained. Set TRAIN_STEPS to "
+      f"{found.step} and the steps to take, or to 0 to evaluate it as it is."
+    )
+
+
 def _listed(names: str | Sequence[str]) -> list[str]:
   return [names] if isinstance(names, str) else list(names)
 
@@ -231,6 +244,8 @@ def _load(
   found = formats.find(run.checkpoint_path)
   _check_vocabulary(formats.model_config(found).vocab_size, names)
   params, config, step = checkpoints.restore_params(found.path, mesh)
+  if run.dtype is not None:
+    config = dataclasses.replace(config, dtype=run.dtype)
   runs.claim_output(epath.Path(run.output_dir), text, found.run)
   return evaluate.Model(params, config, mesh), step
 

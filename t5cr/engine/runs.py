@@ -90,7 +90,7 @@ def check_same(
   """
   known = read(model_dir)
   if not known:
-    if formats.steps(model_dir):
+    if _has_checkpoints(model_dir):
       raise errors.UsageError(
         f"MODEL_DIR {model_dir} holds checkpoints but no {FILE}, so another "
         "program or version wrote it. Choose a new MODEL_DIR."
@@ -108,6 +108,14 @@ def check_same(
       f"MODEL_DIR {model_dir} holds another run: {'; '.join(differing)}. "
       "Choose a new MODEL_DIR, or use the settings of the run that is there."
     )
+
+
+def _has_checkpoints(model_dir: str | os.PathLike) -> bool:
+  """Whether there are folders called checkpoint_<step>, of any format."""
+  folder = formats.absolute(model_dir)
+  return folder.is_dir() and any(
+    formats.step_of(path) is not None for path in folder.iterdir()
+  )
 
 
 def claim_output(

@@ -7,21 +7,18 @@ imported inside functions, and only by its own jobs.
 
 import functools
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 
 from t5cr import errors
+from t5cr.engine import formats
 from t5cr.engine.decode import Decoding
 
 # A mixture made of what EVAL_TASKS or MIXTURE_OR_TASK_NAME name together.
 SELECTION = "t5cr_selection"
-
-_STEP = re.compile(r"checkpoint_(\d+)")
 
 
 def mixture_to_train(name: str, module: str | None = None) -> str:
@@ -69,11 +66,27 @@ def mixture_to_evaluate(
   tasks = feed.expand(listed, split)
   if not tasks:
     raise errors.UsageError(
-      f"{listed} match no task with metrics, data and a split {split!r}."
+      f"{listed} match no task with metrics, data and a split {split!r}. Name "
+      "one that has them (`t5cr tasks list`)."
     )
   if len(listed) == 1 and not any(mark in listed[0] for mark in "*?["):
     return listed[0]
   return feed.mixture(SELECTION, tasks)
+
+
+def evaluation(
+  names: str | Sequence[str], dataset: Callable[[], Any]
+) -> Any | None:
+  """What a training run is evaluated on.
+
+  Args:
+    names: EVAL_TASKS.
+    dataset: makes the data set of what these name.
+
+  Returns:
+    The data set, or None, with which t5x evaluates nothing, for no names.
+  """
+  return dataset() if names else None
 
 
 def mixture_to_infer(
@@ -181,43 +194,42 @@ def checkpoint(path: str | os.PathLike | None) -> str | None:
   """A checkpoint's own folder, which t5x wants.
 
   Args:
-    path: a checkpoint_<step> folder, or a run folder, whose latest checkpoint
-      is meant; None for none.
+    path: a checkpoint_<step> folder, or a run folder, whose latest finished
+      checkpoint is meant; None for none.
 
   Returns:
     The absolute path of a checkpoint_<step>, or None.
 
   Raises:
-    UsageError: there is none.
+    UsageError: there is none that t5x can read.
   """
   if not path:
     return None
-  folder = epath.Path(path)
-  if "://" not in os.fspath(path):
-    folder = epath.Path(os.path.abspath(path))
+  given = formats.absolute(path)
   # What looks like a checkpoint is not looked for: t5x does that, and names it.
-  if _STEP.fullmatch(folder.name):
-    return os.fspath(folder)
-  steps = _steps(folder)
-  if not steps:
+  if "://" in str(given) and formats.step_of(given) is not None:
+    return os.fspath(given)
+  convert = "`t5cr convert SOURCE DEST --to t5x` makes one of any other format."
+  if formats.step_of(given) is None:
+    try:
+      given = formats.find(given).path
+    except errors.UsageError as error:
+      raise errors.UsageError(
+        f"{error} t5x reads checkpoint_<step> folders of its own formats only: "
+        f"{convert}"
+      ) from error
+  kind = formats.identify(given)
+  if formats.step_of(given) is None or kind is formats.Format.HF:
     raise errors.UsageError(
-      f"There is no checkpoint in {folder}; looked for checkpoint_<step> "
-      "there. Give a run folder that has one, or a checkpoint."
+      f"t5x cannot read {given} (format: {kind}): it wants a folder called "
+      f"checkpoint_<step> of its own formats. {convert}"
     )
-  return os.fspath(folder / f"checkpoint_{steps[-1]}")
-
-
-def _steps(folder: epath.Path) -> list[int]:
-  """Steps of the checkpoints in a run folder, in order."""
-  if not folder.is_dir():
-    return []
-  found = (_STEP.fullmatch(child.name) for child in folder.iterdir())
-  return sorted(int(match[1]) for match in found if match)
+  return os.fspath(given)
 
 
 def absolute(path: str) -> str:
   """An output folder as Orbax wants it: absolute, if it is local."""
-  return path if "://" in path else os.path.abspath(path)
+  return os.fspath(formats.absolute(path))
 
 
 def data_seed(seed: int, model_dir: str) -> int:
@@ -233,7 +245,7 @@ def data_seed(seed: int, model_dir: str) -> int:
   Returns:
     The seed itself for a run that begins.
   """
-  steps = _steps(epath.Path(model_dir))
+  steps = formats.steps(model_dir)
   if not steps or steps[-1] == 0:
     return seed
   words = np.random.SeedSequence([seed, steps[-1]]).generate_state(1)
@@ -246,19 +258,19 @@ def eval_period(
   """Steps between evaluations, as t5x counts them.
 
   Args:
-    period: EVAL_PERIOD; None evaluates after the last step only.
+    period: EVAL_PERIOD; None or 0 evaluates after the last step only.
     checkpoint_period: CHECKPOINT_PERIOD, which t5x wants to be a multiple or a
       part of the other.
     train_steps: TRAIN_STEPS.
 
   Returns:
-    The period; for None the first multiple of `checkpoint_period` that is not
-    reached before the end.
+    The period; for None and 0 the first multiple of `checkpoint_period` that
+    is not reached before the end.
 
   Raises:
     UsageError: the periods do not fit.
   """
-  if period is None:
+  if not period:
     return checkpoint_period * max(1, -(-train_steps // checkpoint_period))
   if max(period, checkpoint_period) % min(period, checkpoint_period):
     raise errors.UsageError(

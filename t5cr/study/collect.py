@@ -11,16 +11,22 @@ What inference writes can be read too:
 
     RUN/TASK-predict.jsonl-00000-of-00001    {"inputs": fields of the example,
     RUN/TASK-score.jsonl-00000-of-00001       "prediction" or "score"}
+
+All shards have to be there. Where a task was inferred in several ways, one is
+read: of a probe the first of `score`, `predict` and `predict_with_aux`, of any
+other task the first of `predict`, `predict_with_aux` and `score`.
 """
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from t5cr import errors
 from t5cr.progress import Progress
@@ -28,8 +34,11 @@ from t5cr.study import stages, statistics, variants
 
 _METRICS = "-metrics.jsonl"
 _INFERRED = re.compile(
-  r"(?P<task>.+)-(predict|predict_with_aux|score)\.jsonl(-\d+-of-\d+)?"
+  r"(?P<task>.+)-(?P<mode>predict|predict_with_aux|score)\.jsonl"
+  r"(-(?P<shard>\d+)-of-(?P<shards>\d+))?"
 )
+_MODES = ("predict", "predict_with_aux", "score")
+_MODES_OF_PROBES = ("score", "predict", "predict_with_aux")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,14 +106,14 @@ def _undone(value: Any) -> Any:
   return value
 
 
-def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads JSON lines.
+def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """Reads JSON lines, also from gs://.
 
   Raises:
     UsageError: a line is no JSON object; names the file and the line.
   """
   lines = []
-  with path.open(encoding="utf-8") as file:
+  with epath.Path(path).open(encoding="utf-8") as file:
     for number, line in enumerate(file, start=1):
       try:
         value = json.loads(line)
@@ -130,22 +139,20 @@ def read_run(directory: pathlib.Path, name: str | None = None) -> Run:
     name: of the row; by default the folder's name.
 
   Raises:
-    UsageError: nothing in it was evaluated or inferred.
+    UsageError: nothing in it was evaluated or inferred, or shards of what was
+      inferred are missing or of two inferences.
   """
   name = name or directory.resolve().name
   evaluated = directory / "inference_eval"
   metrics: dict[str, dict[str, Any]] = {}
-  files: dict[str, list[pathlib.Path]] = {}
+  files: dict[str, Sequence[pathlib.Path]] = {}
   for path in sorted(evaluated.glob(f"*{_METRICS}")):
     lines = read_lines(path)
     if lines:
       task = path.name.removesuffix(_METRICS)
       metrics[task] = lines[-1]
       files[task] = [evaluated / f"{task}-{lines[-1]['step']:06}.jsonl"]
-  for path in sorted(directory.glob("*.jsonl*")):
-    inferred = _INFERRED.fullmatch(path.name)
-    if inferred and inferred["task"] not in metrics:
-      files.setdefault(inferred["task"], []).append(path)
+  files |= _inferred(directory, metrics)
   if not files:
     raise errors.UsageError(
       f"{directory} holds no results; looked for {evaluated}/*{_METRICS} and "
@@ -156,6 +163,61 @@ def read_run(directory: pathlib.Path, name: str | None = None) -> Run:
   about = stages.read_json(directory / "run.json") or {}
   label = row.label if row else name
   return Run(name, label, directory, files, metrics, about)
+
+
+def _inferred(
+  directory: pathlib.Path, evaluated: Collection[str]
+) -> dict[str, list[pathlib.Path]]:
+  """Task -> the shards of what was inferred, but for tasks `evaluated`."""
+  found: dict[str, dict[str, list[re.Match]]] = {}
+  for path in sorted(directory.glob("*.jsonl*")):
+    name = _INFERRED.fullmatch(path.name)
+    if name and name["task"] not in evaluated:
+      modes = found.setdefault(name["task"], {})
+      modes.setdefault(name["mode"], []).append(name)
+  files = {}
+  for task, modes in found.items():
+    is_probe = task.startswith(variants.PROBE_TASK_PREFIX)
+    order = _MODES_OF_PROBES if is_probe else _MODES
+    mode = next(mode for mode in order if mode in modes)
+    files[task] = _shards(directory, f"{task}-{mode}.jsonl", modes[mode])
+  return files
+
+
+def _shards(
+  directory: pathlib.Path, stem: str, names: Sequence[re.Match]
+) -> list[pathlib.Path]:
+  """The files of one inference, all of them.
+
+  Args:
+    directory: where they are.
+    stem: what their names begin with.
+    names: theirs, as `_INFERRED` matches them.
+
+  Raises:
+    UsageError: some are missing, or they are of more than one inference.
+  """
+  # A file that is not one of several counts as shard 0 of 0.
+  there = {(int(n["shards"] or 0), int(n["shard"] or 0)): n[0] for n in names}
+  counts = sorted({count for count, _ in there})
+  if len(counts) > 1:
+    raise errors.UsageError(
+      f"{directory} holds files of more than one inference of {stem}: "
+      f"{', '.join(sorted(there.values()))}. Keep those of one, which all end "
+      "in the same number, and remove the others."
+    )
+  (count,) = counts
+  wanted = {
+    (count, shard): f"{stem}-{shard:05}-of-{count:05}" for shard in range(count)
+  }
+  missing = [name for key, name in wanted.items() if key not in there]
+  if missing:
+    raise errors.UsageError(
+      f"{directory} holds {len(there)} of the {count} shards of {stem}; missing "
+      f"are {', '.join(missing)}. Infer these too (SHARD_ID), or copy them "
+      "there."
+    )
+  return [directory / there[key] for key in wanted or there]
 
 
 def _field(run: Run, task: str, lines: Sequence[Mapping], name: str) -> list:

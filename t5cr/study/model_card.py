@@ -7,10 +7,11 @@ says so.
 import dataclasses
 import json
 import os
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from etils import epath
 
 from t5cr import nested
 from t5cr.engine.config import T5Config
@@ -31,8 +32,9 @@ _TERMS = {
 }
 # Counts of other values, and what a line is about.
 _NO_METRICS = re.compile(r"step|count|ties|.*_count")
-# Paths of the machine that trained say nothing to others.
-_LOCAL_MACRO = re.compile(r"\w*(DIR|DIRS)\b")
+_FOLDER_MACRO = re.compile(r"\w*(DIR|DIRS)\b")
+_PATH_MACRO = re.compile(r"\w*PATH\b.*['\"]", re.DOTALL)
+_ROOTED = re.compile(r"['\"][/~]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +60,13 @@ def read_run(folder: str | os.PathLike[str], step: int) -> Run:
   """Reads a run folder, of this engine or of t5x.
 
   Args:
-    folder: the run folder; what it lacks is left empty.
+    folder: the run folder, local or gs://; what it lacks is left empty.
     step: of the checkpoint; only what was measured at it is read.
 
   Raises:
     UsageError: a file in it is damaged.
   """
-  directory = pathlib.Path(folder)
+  directory = epath.Path(folder)
   metrics = {}
   for path in sorted(directory.glob("inference_eval/*-metrics.jsonl")):
     for line in collect.read_lines(path):
@@ -75,17 +77,32 @@ def read_run(folder: str | os.PathLike[str], step: int) -> Run:
     step,
     metrics,
     stages.read_json(directory / "run.json") or {},
-    _macros(config.read_text("utf-8")) if config.is_file() else "",
+    _macros(config.read_text("utf-8")) if config.exists() else "",
   )
 
 
 def _macros(config: str) -> str:
-  """The macros of an operative gin configuration, without local folders."""
+  """The macros of an operative gin configuration, without local paths."""
   _, _, rest = config.partition("# Macros:\n")
   section = rest.partition("\n# Parameters for")[0]
   # A value may go on over several lines, which are indented.
   entries = re.findall(r"^\w.*(?:\n[ \t]+.*)*", section, re.MULTILINE)
-  return "\n".join(text for text in entries if not _LOCAL_MACRO.match(text))
+  return "\n".join(text for text in entries if not _is_of_machine(text))
+
+
+def _is_of_machine(macro: str) -> bool:
+  """Whether a macro's text says where things lie on the machine that trained.
+
+  That says nothing to others. A checkpoint on gs:// does.
+  """
+  is_local_path = _PATH_MACRO.match(macro) and not _is_remote(macro)
+  return bool(
+    _FOLDER_MACRO.match(macro) or is_local_path or _ROOTED.search(macro)
+  )
+
+
+def _is_remote(path: str) -> bool:
+  return "://" in path
 
 
 def model_card(
@@ -248,15 +265,19 @@ def _results(run: Run) -> str:
 def _recipe(run: Run, base_model: str | None) -> str:
   settings = run.about.get("settings", {})
   lines = ["## Recipe", ""]
-  start = settings.get("initial_checkpoint_path") or base_model
+  given = settings.get("initial_checkpoint_path")
+  start = given if given and _is_remote(given) else base_model
   if start:
     lines.append(f"Finetuned from `{start}`.")
+  elif given:
+    lines.append("Finetuned from a checkpoint; which one is not recorded here.")
   elif settings:
     lines.append("Trained from random weights.")
   if run.macros:
     lines += ["", "The gin macros of the run:", "", "```", run.macros, "```"]
   elif settings:
-    flat = nested.flat({k: v for k, v in settings.items() if k != "data"})
+    told = settings.keys() - {"data", "initial_checkpoint_path"}
+    flat = nested.flat({k: v for k, v in settings.items() if k in told})
     lines += ["", "| Setting | Value |", "|---|---|"]
     lines += [f"| `{key}` | `{value}` |" for key, value in flat.items()]
   else:

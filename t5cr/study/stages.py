@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from etils import epath
+
 from t5cr import errors, nested, progress
 
 _LOCK_SECONDS = 60.0
@@ -36,16 +38,17 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_json(path: pathlib.Path) -> Any:
-  """Reads JSON; None where there is no such file.
+def read_json(path: str | os.PathLike[str]) -> Any:
+  """Reads JSON, also from gs://; None where there is no such file.
 
   Raises:
     UsageError: the file is there and is no JSON.
   """
-  try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except FileNotFoundError:
+  file = epath.Path(path)
+  if not file.exists():
     return None
+  try:
+    return json.loads(file.read_text(encoding="utf-8"))
   except ValueError as error:
     raise errors.UsageError(
       f"{path} should be JSON that t5cr wrote, but cannot be read ({error}). "

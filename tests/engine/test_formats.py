@@ -1,5 +1,6 @@
 """Checkpoints of t5x, and conversion between all formats."""
 
+import dataclasses
 import pathlib
 import shutil
 
@@ -16,6 +17,7 @@ from t5cr.engine import (
   checkpoints,
   convert,
   formats,
+  huggingface,
   legacy,
   partitioning,
   train,
@@ -251,6 +253,61 @@ def test_a_damaged_orbax_checkpoint_says_what_is_wrong(run, mesh, tmp_path):
     file.write_bytes(file.read_bytes()[:20])
   with pytest.raises(errors.UsageError, match="is damaged"):
     checkpoints.restore_params(broken, mesh)
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"model": {"x": 1}}'])
+def test_a_damaged_shape_says_what_is_wrong(run, mesh, tmp_path, content):
+  broken = tmp_path / "checkpoint_2"
+  shutil.copytree(run / "checkpoint_2", broken)
+  path = broken / "config" / "metadata"
+  path.unlink()
+  if content is not None:
+    path.write_text(content)
+  with pytest.raises(errors.UsageError, match="the shape of the model") as told:
+    checkpoints.restore_params(broken, mesh)
+  assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize("to", [Format.T5CR, Format.T5X_LEGACY])
+def test_a_folder_of_another_name_knows_its_step(
+  run, trained, factored, mesh, tmp_path, to
+):
+  place = convert.convert(run, tmp_path, to)
+  renamed = tmp_path / "my model"
+  place.rename(renamed)
+  assert formats.find(renamed).step == 2
+  again = convert.convert(renamed, tmp_path / "again", Format.T5X)
+  assert again.name == "checkpoint_2"
+  restored = checkpoints.restore_state(again, trained[0], factored.config, mesh)
+  assert int(restored.step) == 2
+
+
+def test_what_a_format_cannot_record_is_refused(run, factored, tmp_path):
+  config = dataclasses.replace(
+    factored.config,
+    mlp_activations=("silu", "linear"),
+    relative_attention_max_distance=64,
+  )
+  params = checkpoints.restore_params(
+    run, partitioning.make_mesh(devices=jax.devices()[:1])
+  )[0]
+  huggingface.write(tmp_path / "hf", params, config)
+  with pytest.raises(errors.UsageError, match="cannot be read off") as caught:
+    convert.convert(tmp_path / "hf", tmp_path / "x", Format.T5X)
+  assert "silu" in str(caught.value) and "64" in str(caught.value)
+  assert not (tmp_path / "x").exists()
+  convert.convert(tmp_path / "hf", tmp_path / "x", Format.T5CR)
+  found = formats.find(tmp_path / "x")
+  assert checkpoints.differing_fields(formats.model_config(found), config) == []
+
+
+def test_hugging_faces_dtypes_are_kept_unless_asked(run, tmp_path):
+  half = convert.Options(dtype="bfloat16")
+  convert.convert(run, tmp_path / "hf", Format.HF, half)
+  convert.convert(tmp_path / "hf", tmp_path / "back", Format.T5X)
+  stored = formats.metadata(formats.find(tmp_path / "back"))
+  kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(stored["target"])}
+  assert kinds == {"bfloat16"}
 
 
 def test_arrays_on_other_places_are_opened_where_they_lie():

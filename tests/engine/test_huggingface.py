@@ -304,7 +304,7 @@ def test_a_missing_output_layer_is_refused(folder):
 def test_quantized_weights_are_refused(folder):
   stored = tensors(folder)
   change(folder, {**stored, SHARED: stored[SHARED].astype(np.int8)})
-  with pytest.raises(errors.UsageError, match="of int8"):
+  with pytest.raises(errors.UsageError, match="is of I8; only"):
     huggingface.read_params(folder)
 
 

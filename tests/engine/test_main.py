@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -18,12 +17,15 @@ import tiny
 from t5cr import errors
 from t5cr.engine import (
   checkpoints,
+  convert,
   formats,
   gin_config,
   main,
+  partitioning,
   runs,
-  train_state,
 )
+from t5cr.engine import train as training
+from t5cr.engine.formats import Format
 
 MODEL = """
 EMB_DIM = 16
@@ -265,6 +267,53 @@ def test_eval_repeats_the_runs_own_evaluation(recipe, run_folder, tmp_path):
     ).read_text()
 
 
+@pytest.mark.parametrize("to", [Format.T5X, Format.T5X_LEGACY, Format.HF])
+def test_every_format_is_evaluated_and_trained_from(
+  recipe, run_folder, tmp_path, to
+):
+  place = convert.convert(run_folder, tmp_path / "there", to)
+  results = main.eval(
+    gin_files=["t5cr/eval.gin", recipe],
+    gin_bindings=[
+      "MIXTURE_OR_TASK_NAME = 'tiny_score'",
+      f"CHECKPOINT_PATH = {str(place)!r}",
+      f"EVAL_OUTPUT_DIR = {str(tmp_path / 'out')!r}",
+    ],
+  )
+  metrics = run_folder / "inference_eval" / "tiny_score-metrics.jsonl"
+  expected = json.loads(metrics.read_text())
+  assert results["tiny_score"]["mean_score"] == expected["mean_score"]
+
+  first = 0 if to is Format.HF else 4
+  start = f"INITIAL_CHECKPOINT_PATH = {str(place)!r}"
+  bindings = [start, f"TRAIN_STEPS = {first + 1}", "EVAL_TASKS = ()"]
+  train(recipe, tmp_path / "on", *bindings)
+  assert formats.steps(tmp_path / "on") == [first + 1]
+
+
+def test_a_run_that_would_not_train_is_refused(recipe, run_folder, tmp_path):
+  start = f"INITIAL_CHECKPOINT_PATH = {str(run_folder)!r}"
+  with pytest.raises(errors.UsageError, match="TRAIN_STEPS is 3, but .* at st"):
+    train(recipe, tmp_path / "on", start, "TRAIN_STEPS = 3")
+  assert not (tmp_path / "on").exists()
+
+
+def test_evaluation_in_another_precision(recipe, run_folder, tmp_path):
+  scores = {}
+  for dtype in ("None", "'float32'", "'bfloat16'"):
+    folder = tmp_path / dtype.strip("'")
+    scores[dtype] = main.eval(
+      gin_files=["t5cr/eval.gin", recipe],
+      gin_bindings=[
+        "MIXTURE_OR_TASK_NAME = 'tiny_score'",
+        f"CHECKPOINT_PATH = {str(run_folder)!r}",
+        f"EVAL_OUTPUT_DIR = {str(folder)!r}",
+        f"DTYPE = {dtype}",
+      ],
+    )["tiny_score"]["mean_score"]
+  assert scores["None"] == scores["'float32'"] != scores["'bfloat16'"]
+
+
 def infer_flags(recipe, run_folder, tmp_path, tasks, file="infer"):
   return {
     "gin_files": [f"t5cr/{file}.gin", recipe],
@@ -389,13 +438,13 @@ def test_a_recipe_alone_asks_for_a_run_file():
 
 
 def test_eval_with_another_vocabulary_is_refused(recipe, tmp_path):
-  small = train_state.TrainState(
-    step=jnp.int32(1), params={"x": jnp.zeros(1)}, opt_state={}
+  config = dataclasses.replace(tiny.CONFIG, vocab_size=128)
+  mesh = partitioning.make_mesh(devices=jax.devices()[:1])
+  small = training.initial_state(
+    training.TrainConfig(train_steps=0), config, mesh
   )
   with checkpoints.Writer(tmp_path / "small") as writer:
-    writer.save(
-      1, small, dataclasses.replace(tiny.CONFIG, vocab_size=128), None
-    )
+    writer.save(1, small, config, None)
   with pytest.raises(errors.UsageError, match="128 rows.*259 tokens"):
     main.eval(
       gin_files=["t5cr/eval.gin", recipe],

@@ -186,6 +186,7 @@ def test_a_dialogue_reads_as_in_the_task():
     ([], "at least one"),
     ("hello", "a list of turns"),
     ([("bot", "hello")], "'bot'; known are user and assistant"),
+    ([("user", "a", "b")], r"a pair \(role, text\)"),
   ],
 )
 def test_turns_that_cannot_be_used(turns, message):
@@ -198,6 +199,29 @@ def test_inputs_that_cannot_be_used(model):
     model.score(INPUTS, ["a"])
   with pytest.raises(errors.UsageError, match="give a list of texts"):
     model.decode("movielens tags: drama")
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    ({"dtype": "int8"}, "dtype is 'int8'; known are float32"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"feature_lengths": {"targets": 4}}, "both sides"),
+    ({"feature_lengths": {"inputs": 8, "targets": -1}}, "is -1"),
+  ],
+)
+def test_arguments_that_cannot_be_used(run, given, message):
+  with pytest.raises(errors.UsageError, match=message):
+    t5cr.load(run, **given)
+
+
+def test_a_batch_is_never_larger_than_asked(run):
+  model = t5cr.load(run, batch_size=24)
+  assert [model._rows(count) for count in (1, 3, 16, 17, 100)] == [1, 4] + [
+    16
+  ] * 3
+  with pytest.raises(errors.UsageError, match="max_decode_length is -3"):
+    model.decode(INPUTS, max_decode_length=-3)
 
 
 def test_nothing_in_is_nothing_out(model):
