@@ -307,8 +307,8 @@ def fingerprints(names: Sequence[str]) -> dict[str, str]:
   for name in dict.fromkeys(t for n in names for t in task_names(n)):
     task = seqio.TaskRegistry.get(name)
     if isinstance(task.source, seqio.TfdsDataSource):
-      name = str(task.source.tfds_dataset.name)
-      found[name] = _fingerprint(task.source)
+      data_set = str(task.source.tfds_dataset.name)
+      found[data_set] = _fingerprint(task.source)
     vocabulary = task.output_features[_TARGETS].vocabulary
     if isinstance(vocabulary, seqio.SentencePieceVocabulary):
       model = vocabulary.sp_model or b""

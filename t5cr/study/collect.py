@@ -213,8 +213,8 @@ def _shards(
   missing = [name for key, name in wanted.items() if key not in there]
   if missing:
     raise errors.UsageError(
-      f"{directory} holds {len(there)} of the {count} shards of {stem}; missing "
-      f"are {', '.join(missing)}. Infer these too (SHARD_ID), or copy them "
+      f"{directory} holds {len(there)} of the {count} shards of {stem}; there "
+      f"is no {', '.join(missing)}. Infer these too (SHARD_ID), or copy them "
       "there."
     )
   return [directory / there[key] for key in wanted or there]

@@ -189,6 +189,57 @@ def test_data_that_is_not_built_is_named(tmp_path):
     seqio.TaskRegistry.remove("absent_task")
 
 
+def build(folder, fingerprint):
+  """A small TFDS data set whose build wrote a fingerprint."""
+  import tensorflow as tf
+  import tensorflow_datasets as tfds
+
+  builder = tfds.dataset_builders.store_as_tfds_dataset(
+    name="feed_data",
+    version="1.0.0",
+    data_dir=str(folder),
+    features=tfds.features.FeaturesDict({"inputs": tf.string}),
+    split_datasets={"train": [(0, {"inputs": "a"})]},
+  )
+  about = json.dumps({"fingerprint": fingerprint})
+  (builder.data_path / "metadata.json").write_text(about)
+  return str(folder)
+
+
+def fingerprint_in(folder, source_class):
+  import seqio
+
+  seqio.TaskRegistry.add(
+    "feed_built",
+    source=source_class(
+      "feed_data:1.0.0", splits=["train"], tfds_data_dir=folder
+    ),
+    preprocessors=[],
+    output_features=feed.provider("tiny_copy").output_features,
+  )
+  try:
+    return feed.fingerprints(["feed_built"])["feed_data:1.0.0"]
+  finally:
+    seqio.TaskRegistry.remove("feed_built")
+
+
+def test_a_source_tells_its_own_fingerprint(tmp_path):
+  from t5cr_tasks import sources
+
+  folder = build(tmp_path, "x")
+  assert fingerprint_in(folder, sources.BuiltDataSource) == "x"
+
+
+def test_another_source_has_that_of_its_description(tmp_path):
+  import seqio
+
+  first, other = (build(tmp_path / name, name) for name in ("x", "y"))
+  known = fingerprint_in(first, seqio.TfdsDataSource)
+  assert len(known) == 64
+  assert known == fingerprint_in(first, seqio.TfdsDataSource)
+  assert known != fingerprint_in(other, seqio.TfdsDataSource)
+
+
 def test_a_data_folder_that_is_not_there_is_refused(tmp_path):
   with pytest.raises(errors.UsageError, match="--tfds_data_dir.*nowhere"):
     feed.use_data_dir(tmp_path / "nowhere")

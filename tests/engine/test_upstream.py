@@ -20,8 +20,15 @@ def tiny_tasks():
 
 
 def steps(folder, *numbers):
+  """Folders that look like checkpoints of t5x."""
   for number in numbers:
-    (folder / f"checkpoint_{number}").mkdir(parents=True)
+    (folder / f"checkpoint_{number}" / "state").mkdir(parents=True)
+  return folder
+
+
+def hugging_face(folder):
+  folder.mkdir(parents=True)
+  (folder / "config.json").write_text("{}")
   return folder
 
 
@@ -29,6 +36,7 @@ def test_a_run_folder_means_its_latest_checkpoint(tmp_path):
   steps(tmp_path, 9, 10, 100)
   # What a run that was killed leaves, and what is no checkpoint.
   (tmp_path / "checkpoint_200.orbax-checkpoint-tmp").mkdir()
+  (tmp_path / "checkpoint_300").mkdir()
   (tmp_path / "train").mkdir()
   assert upstream.checkpoint(tmp_path) == str(tmp_path / "checkpoint_100")
 
@@ -44,8 +52,22 @@ def test_a_checkpoint_is_left_as_it_is(tmp_path, monkeypatch):
 
 
 def test_a_folder_without_checkpoints_is_told(tmp_path):
-  with pytest.raises(errors.UsageError, match=f"no checkpoint in {tmp_path}"):
+  with pytest.raises(
+    errors.UsageError, match=f"No checkpoint at {tmp_path}.*--to t5x"
+  ):
     upstream.checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["flan-t5-small", "checkpoint_0", "run"])
+def test_a_hugging_face_folder_has_to_be_converted(tmp_path, name):
+  given = hugging_face(tmp_path / name)
+  if name == "run":
+    hugging_face(given / "checkpoint_7")
+    (given / "config.json").unlink()
+  with pytest.raises(
+    errors.UsageError, match=r"cannot read.*t5cr convert SOURCE DEST --to t5x"
+  ):
+    upstream.checkpoint(given)
 
 
 def test_output_folders_are_absolute(tmp_path, monkeypatch):
@@ -62,6 +84,8 @@ def test_a_run_that_goes_on_draws_its_data_anew(tmp_path):
   steps(tmp_path, 50)
   at_50 = upstream.data_seed(7, run)
   assert at_50 == upstream.data_seed(7, run) != upstream.data_seed(8, run)
+  (tmp_path / "checkpoint_55").mkdir()  # not finished
+  assert at_50 == upstream.data_seed(7, run)
   steps(tmp_path, 60)
   assert len({7, at_50, upstream.data_seed(7, run)}) == 3
   assert 0 <= at_50 < 2**31
@@ -74,6 +98,7 @@ def test_a_run_that_goes_on_draws_its_data_anew(tmp_path):
     (None, 500, 1001, 1500),
     (None, 500, 3, 500),
     (None, 500, 0, 500),
+    (0, 500, 1001, 1500),
     (100, 500, 1000, 100),
     (1000, 500, 1000, 1000),
   ],
@@ -116,6 +141,11 @@ def test_one_name_is_left_as_it_is(tiny_tasks):
   assert upstream.mixture_to_train("tiny_mixture") == "tiny_mixture"
   assert upstream.mixture_to_evaluate("tiny_copy", "train") == "tiny_copy"
   assert upstream.mixture_to_infer("tiny_mixture", "train") == "tiny_mixture"
+
+
+def test_nothing_to_evaluate_is_no_data_set():
+  assert upstream.evaluation((), lambda: pytest.fail("made")) is None
+  assert upstream.evaluation("tiny_copy", lambda: "made") == "made"
 
 
 def test_a_pattern_without_a_task_to_evaluate_is_told(tiny_tasks):

@@ -151,6 +151,8 @@ SET = {
     "eval", DECODER="'sample'", NUM_DECODES="2", TEMPERATURE="0.5", TOP_K="9"
   ),
   "evaluated each": case("finetune", EVAL_PERIOD="10"),
+  "evaluated last": case("finetune", EVAL_PERIOD="0"),
+  "not evaluated": case("finetune", EVAL_TASKS="()"),
   "several": case(
     "eval", row=None, MIXTURE_OR_TASK_NAME="['t5cr_redial', 't5cr_probe_a*']"
   ),
@@ -210,7 +212,7 @@ def test_a_macro_that_is_lacking_is_told(results, name):
     ("too long a decode", "MAX_DECODE_LENGTH is 33.*32 tokens"),
     ("too few rows", "VOCAB_SIZE is 16"),
     ("periods that do not fit", "EVAL_PERIOD is 15 and CHECKPOINT_PERIOD 20"),
-    ("no checkpoint", "no checkpoint in /no/such/run"),
+    ("no checkpoint", "No checkpoint at /no/such/run.*--to t5x"),
   ],
 )
 def test_what_is_wrong_is_told(results, name, told):
@@ -336,6 +338,14 @@ def test_decoders_are_those_of_t5x(results):
 
 def test_an_evaluation_period_is_taken_as_it_is(results):
   assert value(results, "evaluated each")["eval_period"] == 10
+  default = value(results, "finetune/tiny/all")["eval_period"]
+  assert value(results, "evaluated last")["eval_period"] == default
+
+
+def test_no_tasks_to_evaluate_are_no_evaluation(results):
+  found = value(results, "not evaluated")
+  assert found["infer_eval_dataset_cfg"] is None
+  assert found["train_dataset_cfg"]["mixture_or_task_name"] == "t5cr_all"
 
 
 @pytest.mark.parametrize("name", ["several", "pattern"])

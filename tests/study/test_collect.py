@@ -134,6 +134,65 @@ def test_the_best_of_all_decodes_counts(tmp_path):
   assert example["prediction"] == "hello"
 
 
+PROBE_TASK = variants.PROBE_TASK_PREFIX + "attribute"
+
+
+def write_inferred(folder, task, mode, text, shard="-00000-of-00001"):
+  line = {"inputs": {"targets_pretokenized": "hello"}, "prediction": text}
+  run_folders.write_lines(folder / f"{task}-{mode}.jsonl{shard}", [line])
+
+
+def predictions(folder, task=TASK):
+  outputs = collect.read_run(folder).outputs(task)
+  return [line["prediction"] for line in outputs]
+
+
+@pytest.mark.parametrize(
+  ("task", "modes", "expected"),
+  [
+    (TASK, ["predict", "predict_with_aux"], "predict"),
+    (TASK, ["predict_with_aux", "score"], "predict_with_aux"),
+    (PROBE_TASK, ["predict", "predict_with_aux", "score"], "score"),
+    (PROBE_TASK, ["predict", "predict_with_aux"], "predict"),
+  ],
+)
+def test_one_mode_of_a_task_is_read(tmp_path, task, modes, expected):
+  for mode in modes:
+    write_inferred(tmp_path, task, mode, text=mode)
+  assert predictions(tmp_path, task) == [expected]
+
+
+def test_all_shards_are_read_in_order(tmp_path):
+  for shard in (2, 0, 1):
+    name = f"-{shard:05}-of-00003"
+    write_inferred(tmp_path, TASK, "predict", f"{shard}", name)
+  assert predictions(tmp_path) == ["0", "1", "2"]
+
+
+def test_a_file_need_not_be_a_shard(tmp_path):
+  write_inferred(tmp_path, TASK, "predict", "hi", shard="")
+  assert predictions(tmp_path) == ["hi"]
+
+
+def test_missing_shards_are_told(tmp_path):
+  write_inferred(tmp_path, TASK, "predict", "a", "-00001-of-00003")
+  with pytest.raises(errors.UsageError, match="1 of the 3 shards") as told:
+    collect.read_run(tmp_path)
+  for name in ("predict.jsonl-00000-of-00003", "predict.jsonl-00002-of-00003"):
+    assert f"{TASK}-{name}" in str(told.value)
+  assert "SHARD_ID" in str(told.value)
+
+
+@pytest.mark.parametrize("stale", ["-00000-of-00001", ""])
+def test_shards_of_two_inferences_are_told(tmp_path, stale):
+  write_inferred(tmp_path, TASK, "predict", "old", stale)
+  for shard in range(2):
+    name = f"-{shard:05}-of-00002"
+    write_inferred(tmp_path, TASK, "predict", "new", name)
+  with pytest.raises(errors.UsageError, match="more than one inference"):
+    collect.read_run(tmp_path)
+
+
 def test_replies_of_two_runs_are_to_the_same_turns(tmp_path):
   for name in ("redial", "all"):
     run_folders.write_run(tmp_path / name, name)

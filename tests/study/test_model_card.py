@@ -4,10 +4,11 @@ import json
 import re
 
 import pytest
+from etils import epath
 
 from t5cr import errors
 from t5cr.engine.config import T5Config
-from t5cr.study import model_card
+from t5cr.study import collect, model_card, stages
 
 CONFIG = T5Config(
   vocab_size=128,
@@ -118,9 +119,76 @@ def test_the_recipe_is_the_runs_macros_without_its_folders(folder):
     "     't5cr_probe_attribute']\nTRAIN_STEPS = 1000"
   )
   assert "/home" not in card
-  assert "Finetuned from `runs/t5_base`" in card
+  assert "runs/t5_base" not in card
+  assert "Finetuned from a checkpoint; which one is not recorded" in card
   assert "max_new_tokens=48" in card
   assert "12,345 parameters" in card
+
+
+@pytest.mark.parametrize(
+  ("macro", "kept"),
+  [
+    ("INITIAL_CHECKPOINT_PATH = '/home/someone/t5'", False),
+    ("INITIAL_CHECKPOINT_PATH = 'runs/t5'", False),
+    ("INITIAL_CHECKPOINT_PATH = \\\n    '~/a/very/long/path'", False),
+    ("VOCABULARY_FILE = '/home/someone/spm.model'", False),
+    ("INITIAL_CHECKPOINT_PATH = 'gs://t5-data/t5_base'", True),
+    ("INITIAL_CHECKPOINT_PATH = None", True),
+    ("MIXTURE_OR_TASK_NAME = 't5cr_all'", True),
+  ],
+)
+def test_only_local_paths_are_left_out(folder, macro, kept):
+  (folder / "config.gin").write_text(f"# Macros:\n# =====\n{macro}\nSEED = 1\n")
+  card = model_card.model_card(
+    "my model", CONFIG, model_card.read_run(folder, 1000)
+  )
+  block = card.partition("\n\n```\n")[2].partition("\n```")[0]
+  assert block == (f"{macro}\nSEED = 1" if kept else "SEED = 1")
+
+
+@pytest.mark.parametrize(
+  ("start", "base_model", "expected"),
+  [
+    ("gs://t5-data/t5_base", None, "Finetuned from `gs://t5-data/t5_base`."),
+    ("/home/someone/t5", "google-t5/t5-base", "from `google-t5/t5-base`."),
+    (None, None, "Trained from random weights."),
+  ],
+)
+@pytest.mark.parametrize("macros", [True, False])
+def test_the_start_is_told_but_no_local_path(
+  folder, start, base_model, expected, macros
+):
+  settings = {**ABOUT["settings"], "initial_checkpoint_path": start}
+  (folder / "run.json").write_text(json.dumps({"settings": settings}))
+  if not macros:
+    (folder / "config.gin").unlink()
+  run = model_card.read_run(folder, 1000)
+  card = model_card.model_card("my model", CONFIG, run, base_model=base_model)
+  assert expected in card
+  assert "/home" not in card
+
+
+@epath.register_path_cls("bucket://")
+class Bucket:
+  """An address that epath alone can open, as gs:// is: of a local folder."""
+
+  root = epath.Path()
+
+  def __new__(cls, address: str):
+    return cls.root / address.removeprefix("bucket://")
+
+
+def test_a_run_elsewhere_is_read_as_a_local_one_is(folder, monkeypatch):
+  monkeypatch.setattr(Bucket, "root", epath.Path(folder.parent))
+  address = f"bucket://{folder.name}"
+  run = model_card.read_run(address, 1000)
+  assert run == model_card.read_run(folder, 1000)
+  assert len(run.metrics) == 2
+  assert run.about == stages.read_json(f"{address}/run.json") == ABOUT
+  assert "TRAIN_STEPS = 1000" in run.macros
+  name = "t5cr_probe_attribute-metrics.jsonl"
+  (line,) = collect.read_lines(f"{address}/inference_eval/{name}")
+  assert line["accuracy"] == 0.625
 
 
 def test_terms_are_those_of_the_data_that_was_used(folder):

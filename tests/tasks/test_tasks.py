@@ -254,6 +254,24 @@ def test_one_name_cannot_have_two_lengths():
     t5cr_tasks.register(feature_lengths={"inputs": 5, "targets": 5})
 
 
+@pytest.mark.parametrize(
+  ("lengths", "told"),
+  [
+    ({"input": 5}, "no feature 'input'"),
+    ({"inputs": 5, "target": 5}, "no feature 'target'"),
+    ({"inputs": 0}, "'inputs' is 0"),
+    ({"targets": 1.5}, "'targets' is 1.5"),
+    ({"targets": True}, "'targets' is True"),
+    ({"targets": "64"}, "'targets' is '64'"),
+  ],
+)
+def test_lengths_that_would_cut_nothing_are_told(lengths, told):
+  before = list(seqio.TaskRegistry.names())
+  with pytest.raises(DataError, match=f"feature_lengths.*{told}"):
+    t5cr_tasks.register("wrong_lengths_", feature_lengths=lengths)
+  assert list(seqio.TaskRegistry.names()) == before
+
+
 def _evaluator(name: str, folder: pathlib.Path) -> seqio.Evaluator:
   return seqio.Evaluator(
     name,
