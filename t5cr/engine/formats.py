@@ -272,8 +272,10 @@ def _damage_told(found: Found) -> Iterator[None]:
   """Turns what Orbax and TensorStore raise into a UsageError."""
   try:
     yield
-  except (ValueError, OSError, KeyError) as error:
-    reason = str(error).partition(" [tensorstore_spec")[0].splitlines()[0]
+  # Orbax raises plain exceptions around those of its libraries.
+  except Exception as error:
+    message = str(error.__cause__ or error).partition(" [tensorstore_spec")[0]
+    reason = (message.splitlines() or [repr(error)])[0]
     raise errors.UsageError(
       f"{found.path / 'state'} cannot be read ({reason}). If it is damaged, "
       "copy the checkpoint again or use another."

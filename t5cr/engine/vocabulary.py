@@ -41,6 +41,8 @@ class Vocabulary:
     self.path = os.fspath(path)
     try:
       self.content = epath.Path(path).read_bytes()
+      if not self.content:
+        raise ValueError("it is empty")
       self._model = sentencepiece.SentencePieceProcessor(
         model_proto=self.content  # pyright: ignore[reportCallIssue]
       )
