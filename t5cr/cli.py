@@ -97,7 +97,10 @@ _INTERRUPTED = 130
 
 def _is_expected(error: BaseException) -> bool:
   """Whether an error is the user's to mend, and told without a traceback."""
-  if isinstance(error, (errors.UsageError, errors.RunError, PermissionError)):
+  if isinstance(error, (errors.UsageError, errors.RunError)):
+    return True
+  # A folder that cannot be written to, a full disk, a file in the way.
+  if isinstance(error, OSError) and error.errno and error.filename:
     return True
   data_errors = sys.modules.get("t5cr_tasks.errors")
   return data_errors is not None and isinstance(error, data_errors.DataError)

@@ -10,6 +10,21 @@ class UsageError(ValueError):
   """
 
 
+def check_count(name: str, value: object, least: int = 1) -> None:
+  """Raises UsageError unless a value is a whole number from `least` up.
+
+  Args:
+    name: of the macro or argument, for the message.
+    value: what was given.
+    least: the smallest that can be used.
+  """
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if not whole or value < least:  # pyright: ignore[reportOperatorIssue]
+    raise UsageError(
+      f"{name} is {value!r}; it has to be a whole number from {least} up."
+    )
+
+
 class RunError(RuntimeError):
   """A run that this process started has failed.
 

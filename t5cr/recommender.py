@@ -101,7 +101,7 @@ def _check_arguments(
     raise errors.UsageError(
       f"dtype is {dtype!r}; known are {', '.join(DTYPES)}."
     )
-  _check_count("batch_size", batch_size)
+  errors.check_count("batch_size", batch_size)
   if lengths is not None:
     if set(lengths) != set(_FEATURE_LENGTHS):
       raise errors.UsageError(
@@ -109,15 +109,7 @@ def _check_arguments(
         f"both sides, such as {_FEATURE_LENGTHS}."
       )
     for name, length in lengths.items():
-      _check_count(f"feature_lengths[{name!r}]", length)
-
-
-def _check_count(name: str, value: Any) -> None:
-  whole = isinstance(value, int) and not isinstance(value, bool)
-  if not whole or value < 1:
-    raise errors.UsageError(
-      f"{name} is {value!r}; it has to be a whole number from 1 up."
-    )
+      errors.check_count(f"feature_lengths[{name!r}]", length)
 
 
 def _trained_lengths(found: formats.Found) -> Mapping[str, int] | None:
@@ -341,7 +333,7 @@ class Recommender:
   def _length(self, max_decode_length: int | None) -> int:
     if max_decode_length is None:
       return self.feature_lengths["targets"]
-    _check_count("max_decode_length", max_decode_length)
+    errors.check_count("max_decode_length", max_decode_length)
     return max_decode_length
 
   def _rows(self, count: int) -> int:

@@ -155,6 +155,11 @@ def register(
       the lengths are none of inputs and targets.
   """
   _check_lengths(feature_lengths or {})
+  if vocabulary is not None and not isinstance(vocabulary, seqio.Vocabulary):
+    raise DataError(
+      f"t5cr_tasks.register: vocabulary is {vocabulary!r}; give an object, such"
+      " as seqio.SentencePieceVocabulary(path)."
+    )
   vocabulary = vocabulary or vocabulary_lib.default_vocabulary()
   feature = seqio.Feature(vocabulary, add_eos=True)
   names = []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from t5cr import progress
+from t5cr import errors, progress
 
 
 class Target(enum.StrEnum):
@@ -66,6 +66,12 @@ def convert(
   if to_hf or vocabulary or vocabulary_lib.beside(found):
     pieces = vocabulary_lib.find_vocabulary(
       found, config.vocab_size, vocabulary
+    )
+  own = vocabulary_lib.beside(found)
+  if vocabulary and pieces and own and own.read_bytes() != pieces.content:
+    raise errors.UsageError(
+      f"--vocabulary: {vocabulary} is not the vocabulary that the model was "
+      f"trained with, which lies beside it: {own}. Leave the flag out."
     )
   if to_hf:
     run = model_card.read_run(found.run, found.step)

@@ -35,6 +35,62 @@ def data_sample(
   typer.echo(f"Build its data sets with `t5cr data build --raw {raw}`.")
 
 
+@data_app.command("fetch")
+def data_fetch(
+  raw: options.Raw,
+  only: Annotated[
+    list[str] | None,
+    typer.Option(help="redial or movielens; repeat for several."),
+  ] = None,
+) -> None:
+  """Download ReDial and MovieLens 25M, checked; say how to get the rest."""
+  quiet.import_tensorflow()
+  from t5cr_tasks.raw import download
+
+  for name in only or ():
+    if name not in download.SOURCES:
+      raise errors.UsageError(
+        f"--only {name!r} cannot be fetched: give "
+        f"{' or '.join(download.SOURCES)}."
+      )
+  with progress.Reporter() as reporter:
+    for name in only or download.SOURCES:
+      source = download.SOURCES[name]
+      fetched = download.fetch(source, raw, progress=reporter)
+      what = "fetched and verified" if fetched else "already there"
+      reporter.say(f"{raw / name}: {what}. {source.terms}")
+  reviews = raw / "reviews" / "reviews.csv"
+  if not only and not reviews.is_file():
+    typer.echo(f"{reviews}: not there. {_REVIEWS_HELP} --raw {raw}")
+
+
+_REVIEWS_HELP = """The reviews cannot be fetched for you: they have no stable
+address and no licence, and their texts belong to third parties, so do not
+redistribute them. Penha and Hauff (2020) link imdb_reviews.csv.zip in
+download_data.sh of https://github.com/Guzpenha/ConvRecProbingBERT: a file on
+Google Drive that may be gone. Once you have it:
+  t5cr data convert_reviews --crawl imdb_reviews.csv.zip"""
+
+
+@data_app.command("convert_reviews")
+def data_convert_reviews(
+  crawl: Annotated[
+    pathlib.Path,
+    typer.Option(help="imdb_reviews.csv.zip, or the file in it."),
+  ],
+  raw: options.Raw,
+) -> None:
+  """Make RAW/reviews/reviews.csv from the published crawl of reviews."""
+  quiet.import_tensorflow()
+  from t5cr_tasks.datasets import build
+  from t5cr_tasks.raw import crawl as raw_crawl
+
+  with progress.Reporter() as reporter:
+    tally = raw_crawl.convert(crawl, raw, progress=reporter)
+  result = {"status": "converted", "counts": {"reviews": tally.to_dict()}}
+  _print(build.summary({"reviews.csv": result}))
+
+
 @data_app.command("build")
 def data_build(
   raw: options.Raw,

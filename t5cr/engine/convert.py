@@ -53,8 +53,10 @@ class Options:
       raise errors.UsageError(
         f"--dtype: {self.dtype!r} is unknown; known are {', '.join(DTYPES)}."
       )
-    if self.step is not None and self.step < 0:
-      raise errors.UsageError(f"--step is {self.step}; it cannot be negative.")
+    if self.step is not None and not 0 <= self.step < 2**31:
+      raise errors.UsageError(
+        f"--step is {self.step}; it has to be from 0 to {2**31 - 1}."
+      )
 
 
 def convert(
@@ -135,10 +137,18 @@ def _destination(path: str | os.PathLike, to: Format, step: int) -> epath.Path:
       f"{place} names another step than the checkpoint's, {step}. Give its "
       "parent folder, or set --step."
     )
-  if place.exists():
-    raise errors.UsageError(
-      f"{place} is there already. Move it away, or choose another folder."
-    )
+  with formats.access_told(place):
+    if place.exists():
+      raise errors.UsageError(
+        f"{place} is there already. Move it away, or choose another folder."
+      )
+    for name in ("run.json", "config.json"):
+      if (place.parent / name).exists():
+        raise errors.UsageError(
+          f"{place.parent} holds {name}, so it is a run's folder or a Hugging "
+          "Face model's, which another checkpoint would mix up. Choose a "
+          "folder of its own."
+        )
   return place
 
 

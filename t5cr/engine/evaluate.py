@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from t5cr import errors
 from t5cr.engine import decode, score
 from t5cr.engine.config import T5Config
 from t5cr.engine.vocabulary import EOS_ID
@@ -43,6 +44,14 @@ class EvalConfig:
   num_examples: int | None = None
   use_cached: bool = False
   seed: int = 42
+
+  def __post_init__(self):
+    """Raises UsageError for numbers that cannot be used."""
+    errors.check_count("EVAL_BATCH_SIZE", self.batch_size)
+    if self.max_decode_length is not None:
+      errors.check_count("MAX_DECODE_LENGTH", self.max_decode_length)
+    if self.num_examples is not None:
+      errors.check_count("EVAL_NUM_EXAMPLES", self.num_examples)
 
   @property
   def decode_length(self) -> int:

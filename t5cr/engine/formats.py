@@ -67,6 +67,11 @@ class Found:
 
 def absolute(path: str | os.PathLike) -> epath.Path:
   """Orbax takes no relative paths."""
+  if not str(path):
+    raise errors.UsageError(
+      "An empty path was given where a folder is wanted. Name the folder; the "
+      "working directory is '.'."
+    )
   remote = "://" in str(path)
   return epath.Path(path if remote else os.path.abspath(path))
 
@@ -115,7 +120,7 @@ def find(path: str | os.PathLike) -> Found:
     UsageError: there is none there.
   """
   given = absolute(path)
-  with _access_told(given):
+  with access_told(given):
     return _find(given)
 
 
@@ -150,7 +155,7 @@ def _find(given: epath.Path) -> Found:
 
 
 @contextlib.contextmanager
-def _access_told(path: epath.Path) -> Iterator[None]:
+def access_told(path: epath.Path) -> Iterator[None]:
   """Names the path where a remote place cannot be reached."""
   try:
     yield

@@ -49,8 +49,8 @@ def _index(path: epath.Path) -> dict[str, Any]:
     if isinstance(error, errors.UsageError):
       raise
     raise errors.UsageError(
-      f"{path / INDEX} is no index of a t5x checkpoint ({error!r}). Copy the "
-      "checkpoint again."
+      f"{path / INDEX} is no index of a t5x checkpoint ({error!r:.99}). Copy "
+      "the checkpoint again."
     ) from error
   return dict(_leaves(tree))
 

@@ -187,6 +187,7 @@ def _check_initial(run: jobs.TrainRun) -> None:
   """Raises UsageError if a run cannot start from its initial checkpoint."""
   found = formats.find(run.initial_checkpoint_path or "")
   checkpoints.check_model(found.path, run.model)
+  _check_same_vocabulary(found, [run.data.mixture_or_task_name])
   last = run.config.train_steps
   if 0 < last <= found.step:
     raise errors.UsageError(
@@ -194,6 +195,23 @@ def _check_initial(run: jobs.TrainRun) -> None:
       "already, which counts: nothing would be trained. Set TRAIN_STEPS to "
       f"{found.step} and the steps to take, or to 0 to evaluate it as it is."
     )
+
+
+def _check_same_vocabulary(found: formats.Found, names: Sequence[str]) -> None:
+  """Refuses tasks whose tokens are not those that a run was trained with."""
+  from t5cr.engine import feed
+
+  copy = found.run / vocabulary.FILE
+  if not copy.exists():
+    return
+  content = copy.read_bytes()
+  for name in names:
+    pieces = feed.vocabulary_model(name)
+    if pieces is not None and pieces != content:
+      raise errors.UsageError(
+        f"{name} has another vocabulary than the run was trained with, which "
+        f"is {copy}. Set {vocabulary.ENVIRONMENT_VARIABLE} to that file."
+      )
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
@@ -243,6 +261,7 @@ def _load(
   mesh = _mesh(run.mesh, EVAL_BATCH_SIZE=run.evaluation.batch_size)
   found = formats.find(run.checkpoint_path)
   _check_vocabulary(formats.model_config(found).vocab_size, names)
+  _check_same_vocabulary(found, names)
   params, config, step = checkpoints.restore_params(found.path, mesh)
   if run.dtype is not None:
     config = dataclasses.replace(config, dtype=run.dtype)

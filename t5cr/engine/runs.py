@@ -88,6 +88,7 @@ def check_same(
   Raises:
     UsageError: that lists what differs.
   """
+  formats.absolute(model_dir)  # refuses an empty path
   known = read(model_dir)
   if not known:
     if _has_checkpoints(model_dir):

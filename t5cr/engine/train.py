@@ -68,6 +68,12 @@ class TrainData:
   use_cached: bool = False
   threads: int = 2
 
+  def __post_init__(self):
+    """Raises UsageError for numbers that cannot be used."""
+    errors.check_count("BATCH_SIZE", self.batch_size)
+    errors.check_count("SEED", self.seed, least=0)
+    errors.check_count("DATA_THREADS", self.threads)
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
