@@ -72,23 +72,50 @@ def reproduce(
 
 
 def report(
-  path: Annotated[
-    pathlib.Path, typer.Argument(help="A study's folder, or a run folder.")
+  folders: Annotated[
+    list[str],
+    typer.Argument(
+      metavar="[NAME=]FOLDER...",
+      help="A study's folder, run folders, or results of `eval` and `infer`; "
+      "of t5x too. NAME names the row.",
+    ),
   ],
+  out: Annotated[
+    pathlib.Path | None,
+    typer.Option(help="Where the report goes; FOLDER/report, if it is one."),
+  ] = None,
+  against: Annotated[
+    pathlib.Path | None,
+    typer.Option(help="Compare with the report of this folder."),
+  ] = None,
   check: Annotated[
     bool,
     typer.Option("--check", help="Check the claims; exit 1 if one fails."),
   ] = False,
 ) -> None:
-  """Write the report of a study or of a run: Markdown, HTML, JSON, plots."""
-  quiet.import_tensorflow()
-  from t5cr.study import claims, summary
-  from t5cr.study import report as reports
+  """Write the report of a study or of runs: Markdown, HTML, JSON, plots.
 
-  with progress.Reporter() as reporter:
-    written = reports.write(path, progress=reporter)
-  typer.echo(summary.text(written))
-  typer.echo(f"The report is in {path / 'report'}.")
+  With --against, compare it with another report. Where FOLDER is a report that
+  is written, only that is done.
+  """
+  from t5cr.study import against as comparisons
+  from t5cr.study import against_page, claims, sources
+
+  first = pathlib.Path(folders[0])
+  if against and len(folders) == 1 and comparisons.is_report(first):
+    if out:
+      raise errors.UsageError(
+        f"{first} is a report that is written: drop --out, or give the folder "
+        "that it was made of."
+      )
+    written = comparisons.read(first)
+    other = comparisons.read(against)
+    written["against"] = comparisons.compare(written, other, str(against))
+  else:
+    given = [sources.parse(folder) for folder in folders]
+    written = _write_report(given, out, against)
+  if against:
+    against_page.show(written["against"])
   if check:
     checked = claims.check(written)
     for claim in checked:
@@ -96,6 +123,26 @@ def report(
       typer.echo(f"{mark:7}  {claim.text}: {claim.detail}")
     if any(claim.met is False for claim in checked):
       raise typer.Exit(1)
+
+
+def _write_report(given, out, against):
+  """Writes a report and prints it in brief."""
+  quiet.import_tensorflow()
+  from t5cr.study import report as reports
+  from t5cr.study import summary
+
+  if out is None:
+    if len(given) > 1:
+      raise errors.UsageError(
+        f"{len(given)} folders were given: say where their report goes, with "
+        "--out."
+      )
+    out = given[0].path / "report"
+  with progress.Reporter() as reporter:
+    written = reports.write_several(given, out, against, reporter)
+  typer.echo(summary.text(written))
+  typer.echo(f"The report is in {out}.")
+  return written
 
 
 def doctor(tfds_data_dir: options.SomeDataDir = None) -> None:

@@ -22,11 +22,14 @@ _RESULTS = {True: "✓\u00a0met", False: "✗\u00a0not\u00a0met", None: "–"}
 
 
 def markdown(
-  report: Mapping[str, Any], figures: Mapping[str, plots.Figure]
+  report: Mapping[str, Any],
+  figures: Mapping[str, plots.Figure],
+  comparison: str = "",
 ) -> str:
-  """The report as Markdown; figures lie beside it."""
+  """The report as Markdown; figures lie beside it; `comparison` goes in."""
   sections = [
     _opening(report),
+    comparison,
     _table_3(report),
     _figure(figures, "scores", _FIGURE_3),
     _figure(figures, "changes", _CHANGES),
@@ -119,12 +122,13 @@ def _table_3(report: Mapping[str, Any]) -> str:
   if not rows:
     return ""
   shown = variants.measured_probes(rows)
-  header = ["Finetuning tasks"]
+  engines = variants.has_other_engines(rows)
+  header = ["Finetuning tasks", *(["Engine"] if engines else [])]
   for probe in shown:
     header += [f"{variants.PROBES[probe]} probe", "Paper"]
   body = []
   for row in rows:
-    line = [row["label"]]
+    line = [row["label"], *([row["engine"] or "–"] if engines else [])]
     published = report["paper"]["table3"].get(row["name"], {})
     for probe in shown:
       entry = row["probes"].get(probe)
@@ -210,7 +214,8 @@ def _table_2(report: Mapping[str, Any]) -> str:
 
 
 def _steps(row: Mapping[str, Any]) -> str:
-  return "T5" if row["steps"] is None else f"T5, {row['steps']:,} steps"
+  words = "T5" if row["steps"] is None else f"T5, {row['steps']:,} steps"
+  return f"{words}, by t5x" if row["engine"] == "t5x" else words
 
 
 def _metrics(report: Mapping[str, Any]) -> str:
@@ -316,11 +321,11 @@ def _replies(report: Mapping[str, Any]) -> str:
   )
   for turn in report["replies"]:
     said = re.sub(r"\s*(\[(?:user|assistant)\])", r"\n\1", turn["context"])
-    said = "\n> ".join(_literal(line) for line in said.strip().split("\n"))
+    said = "\n> ".join(literal(line) for line in said.strip().split("\n"))
     parts.append("> " + said.replace("\n> ", "  \n> "))
-    lines = [["*the human*", _literal(turn["human"])]]
+    lines = [["*the human*", literal(turn["human"])]]
     lines += [
-      [labels[name], _literal(reply) or "*(nothing)*"]
+      [labels[name], literal(reply) or "*(nothing)*"]
       for name, reply in turn["replies"].items()
     ]
     body = "\n".join(f"- {who}: {words}" for who, words in lines)
@@ -328,7 +333,7 @@ def _replies(report: Mapping[str, Any]) -> str:
   return "\n\n".join(parts)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
   """Text that Markdown takes as it is, on one line."""
   return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", " ".join(text.split()))
 
@@ -387,5 +392,5 @@ def _environment(report: Mapping[str, Any]) -> str:
   ]
   if spent:
     facts.append(["Time spent", ", ".join(spent)])
-  body = [[name, _literal(words)] for name, words in facts]
+  body = [[name, literal(words)] for name, words in facts]
   return "## How it was made\n\n" + table(["", ""], body)

@@ -1,6 +1,7 @@
 """The figures of the report, as PNG files for light and for dark pages."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -32,13 +33,14 @@ class Theme:
   rows: Mapping[str, str]
 
 
-_OTHER = "#3b82c4"  # a run that is no row of Table 3
 _COLOURS = {
   "redial_sequence": "#3b82c4",
   "redial_tags": "#e0862b",
   "redial_review": "#2f9e77",
   "all": "#8b5fbf",
 }
+# Of runs that are no rows of Table 3, in turn.
+_OTHERS = ("#3b82c4", "#e0862b", "#2f9e77", "#8b5fbf", "#c2476b", "#8a7a2e")
 LIGHT = Theme(
   "light",
   background="#ffffff",
@@ -124,6 +126,16 @@ def _save(draw, rows: Sequence[Mapping[str, Any]], stem: pathlib.Path) -> None:
     os.replace(temporary, path)
 
 
+def _colours(rows: Sequence[Mapping[str, Any]], theme: Theme) -> dict[str, str]:
+  """Row -> colour; different ones as long as there are."""
+  taken = {theme.rows.get(row["name"]) for row in rows}
+  free = [colour for colour in _OTHERS if colour not in taken] or [*_OTHERS]
+  others = itertools.cycle(free)
+  return {
+    row["name"]: theme.rows.get(row["name"]) or next(others) for row in rows
+  }
+
+
 def _style(axes: axes_lib.Axes, theme: Theme) -> None:
   axes.set_facecolor(theme.background)
   axes.tick_params(colors=theme.text, length=0)
@@ -150,6 +162,7 @@ def _scores(
   _style(axes, theme)
   shown = variants.measured_probes(rows)
   width = 0.84 / len(rows)
+  colours = _colours(rows, theme)
   for index, row in enumerate(rows):
     for group, probe in enumerate(shown):
       if probe not in row["probes"]:
@@ -161,7 +174,7 @@ def _scores(
         place,
         entry["value"],
         width * 0.9,
-        color=theme.rows.get(row["name"], _OTHER),
+        color=colours[row["name"]],
         yerr=[[below], [above]],
         error_kw={"ecolor": theme.text, "elinewidth": 1.1, "capsize": 2},
       )
@@ -214,8 +227,9 @@ def _paper_mark(axes: axes_lib.Axes, x: float, y: float, theme: Theme) -> None:
 
 
 def _legend(rows: Sequence[Mapping[str, Any]], theme: Theme) -> list[Any]:
+  colours = _colours(rows, theme)
   handles: list[Any] = [
-    patches.Patch(color=theme.rows.get(row["name"], _OTHER), label=row["label"])
+    patches.Patch(color=colours[row["name"]], label=row["label"])
     for row in rows
   ]
   mark = lines.Line2D(
@@ -245,6 +259,7 @@ def _changes(
   labels = [row["label"] for row in rows]
   base = variants.ROWS[variants.BASELINE].paper
   ends = [-10.0, 10.0]
+  colours = _colours(rows, theme)
   for axes, probe in zip(panels, shown, strict=True):
     _style(axes, theme)
     axes.axvline(0, color=theme.text, linewidth=1)
@@ -258,7 +273,7 @@ def _changes(
       change = row["probes"].get(probe, {}).get("change")
       if change is None:
         continue
-      colour = theme.rows.get(row["name"], _OTHER)
+      colour = colours[row["name"]]
       low, value, high = (100 * change[k] for k in ("low", "value", "high"))
       axes.plot([low, high], [place, place], color=colour, linewidth=2.5)
       axes.plot(value, place, "o", color=colour)

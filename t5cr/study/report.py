@@ -15,11 +15,14 @@ import t5cr
 from t5cr import errors
 from t5cr.progress import Progress
 from t5cr.study import (
+  against,
+  against_page,
   collect,
   page,
   plots,
   rows,
   settings,
+  sources,
   stages,
   statistics,
   variants,
@@ -39,26 +42,59 @@ _PACKAGES = (
 
 
 def write(
-  path: pathlib.Path, *, progress: Progress | None = None
+  path: pathlib.Path,
+  *,
+  other: pathlib.Path | None = None,
+  progress: Progress | None = None,
 ) -> dict[str, Any]:
   """Writes the report of a study or of a run into its folder.
 
   Args:
     path: a folder that `t5cr reproduce` made, or a run folder.
+    other: where a report is that it is compared with.
     progress: told of what is estimated.
 
   Returns:
     What report.json holds.
 
   Raises:
-    UsageError: the folder holds nothing that was evaluated.
+    UsageError: the folder holds nothing that was evaluated, or `other` no
+      report.
   """
-  is_study = (path / "study.json").exists()
-  report = of_study(path, progress) if is_study else of_run(path, progress)
-  directory = path / "report"
+  return write_several([sources.Source(path)], path / "report", other, progress)
+
+
+def write_several(
+  given: Sequence[sources.Source],
+  directory: pathlib.Path,
+  other: pathlib.Path | None = None,
+  progress: Progress | None = None,
+) -> dict[str, Any]:
+  """Writes one report of several folders.
+
+  Args:
+    given: the folders; one of them may be a study.
+    directory: where the report goes.
+    other: where a report is that it is compared with.
+    progress: told of what is estimated.
+
+  Returns:
+    What report.json holds.
+
+  Raises:
+    UsageError: a folder holds nothing that was evaluated, rows have the same
+      name or are of different data, or `other` holds no report.
+  """
+  # Before it is written over, and before time is spent.
+  there = against.read(other) if other else None
+  report = of(given, progress)
+  comparison = ""
+  if there:
+    report["against"] = against.compare(report, there, str(other))
+    comparison = against_page.markdown(report["against"])
   figures = plots.write(report, directory)
   stages.write_json(directory / "report.json", report)
-  markdown = page.markdown(report, figures)
+  markdown = page.markdown(report, figures, comparison)
   stages.write_text(directory / "report.md", markdown)
   stages.write_text(
     directory / "report.html", web.render(markdown, report, directory)
@@ -66,28 +102,51 @@ def write(
   return report
 
 
-def of_run(
-  directory: pathlib.Path, progress: Progress | None = None
+def of(
+  given: Sequence[sources.Source], progress: Progress | None = None
 ) -> dict[str, Any]:
-  """The report of one run folder, as JSON values."""
-  run = collect.read_run(directory)
-  estimated = [_estimate(run, progress)]
-  report = _frame(estimated, [run])
-  report["data"]["fingerprint"] = run.about.get("data_fingerprint")
+  """The report of studies' and runs' folders, as JSON values."""
+  studies = [source.path for source in given if source.is_study]
+  if len(studies) > 1:
+    raise errors.UsageError(
+      f"{studies[0]} and {studies[1]} are both studies; a report is of one. "
+      f"Compare them: `t5cr report {studies[0]} --against {studies[1]}`."
+    )
+  runs = []
+  for source in given:
+    if source.is_study:
+      runs += _runs_of_study(source.path)
+    else:
+      runs.append(collect.read_run(source.path, source.name))
+  sources.check_names(runs)
+  if studies:
+    import seqio
+
+    # The check of titles reads the catalogue that this study built.
+    seqio.set_tfds_data_dir_override(str(studies[0] / "data"))
+  estimated = [_estimate(run, progress) for run in runs]
+  sources.check_same_data([row for row, _ in estimated], runs)
+  report = _frame(estimated, runs)
+  if studies:
+    _add_study(report, studies[0])
+  else:
+    known = [row["data"] for row in report["rows"] if row["data"]]
+    merged = {name: value for data in known for name, value in data.items()}
+    report["data"]["fingerprint"] = merged or None
   return report
 
 
-def of_study(
-  out: pathlib.Path, progress: Progress | None = None
-) -> dict[str, Any]:
-  """The report of a study's folder, as JSON values."""
-  import seqio
-
-  chosen = stages.read_json(out / "study.json")["settings"]
-  records = {
+def _records(out: pathlib.Path) -> dict[str, Any]:
+  """Stage of a study -> its record."""
+  return {
     file.stem: stages.read_json(file)
     for file in sorted((out / "stages").glob("*.json"))
   }
+
+
+def _runs_of_study(out: pathlib.Path) -> list[collect.Run]:
+  """The rows of a study that are done."""
+  records = _records(out)
   runs = [
     collect.read_run(out / "rows" / name, name)
     for name in variants.ROWS
@@ -98,13 +157,17 @@ def of_study(
       f"No row of the study {out} is done yet. Run the same `t5cr reproduce` "
       "again: it goes on where it stopped."
     )
-  # The check of titles reads the catalogue that this study built.
-  seqio.set_tfds_data_dir_override(str(out / "data"))
-  report = _frame([_estimate(run, progress) for run in runs], runs)
+  return runs
+
+
+def _add_study(report: dict[str, Any], out: pathlib.Path) -> None:
+  """Adds what a study's folder holds beside its rows."""
+  chosen = stages.read_json(out / "study.json")["settings"]
+  records = _records(out)
   data = records["data"]["result"]
   probes = records.get("probes", {}).get("result", {})
   _, missing = rows.part(tuple(variants.ROWS), data)
-  done = {run.name for run in runs}
+  done = {row["name"] for row in report["rows"]}
   report["corpus"] = {
     "name": chosen["corpus"],
     "invented": chosen["corpus"] == settings.SAMPLE,
@@ -131,7 +194,6 @@ def of_study(
     for name, record in records.items()
     if "seconds" in record
   }
-  return report
 
 
 def _frame(
@@ -141,6 +203,7 @@ def _frame(
   """What a study's and a run's report have in common."""
   _add_changes(estimated)
   return {
+    "schema": against.SCHEMA,
     "version": t5cr.__version__,
     "created": datetime.datetime.now(datetime.UTC).isoformat(
       timespec="seconds"
@@ -244,10 +307,12 @@ def _estimate(
     "name": run.name,
     "label": run.label,
     "mixture": row.mixture if row else None,
-    "engine": run.about.get("engine", "t5x"),
+    "engine": sources.engine(run),
     "steps": run.step,
     "metrics": {name: _as_json(value) for name, value in metrics.items()},
     "probes": {name: _as_json(value) for name, value in probes.items()},
+    "data": sources.data(run),
+    "examples": sources.examples(run),
     "run": _about(run),
   }
   return entry, probes

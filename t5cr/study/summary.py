@@ -19,6 +19,9 @@ def text(report: Mapping[str, Any]) -> str:
   """
   shown = table.Table(box=None, pad_edge=False)
   shown.add_column("finetuning tasks")
+  engines = variants.has_other_engines(report["rows"])
+  if engines:
+    shown.add_column("engine")
   names = variants.measured_probes(report["rows"])
   metrics = [
     name
@@ -26,19 +29,21 @@ def text(report: Mapping[str, Any]) -> str:
     if any(name in row["metrics"] for row in report["rows"])
   ]
   for name in names:
-    shown.add_column(name, justify="right")
+    shown.add_column(name, justify="right", no_wrap=True)
   for name in metrics:
-    shown.add_column(name, justify="right")
+    shown.add_column(name, justify="right", no_wrap=True)
   for row in report["rows"]:
     cells = [_cell(row["probes"].get(name), 3) for name in names]
     cells += [_cell(row["metrics"].get(name), 1) for name in metrics]
+    if engines:
+      cells.insert(0, row["engine"] or "–")
     shown.add_row(row["label"], *cells)
   return as_text(shown)
 
 
 def as_text(renderable: console.RenderableType) -> str:
   """What rich would print, as plain text."""
-  wide = console.Console(width=140)
+  wide = console.Console(width=160)
   with wide.capture() as captured:
     wide.print(renderable)
   return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -45,6 +45,11 @@ def measured_probes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   return [p for p in PROBES if any(p in row["probes"] for row in rows)]
 
 
+def has_other_engines(rows: Sequence[Mapping[str, Any]]) -> bool:
+  """Whether rows of a report are of another engine than the one here."""
+  return any(row["engine"] != "t5cr" for row in rows)
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
   """One row of Table 3: a choice of finetuning tasks.
