@@ -78,7 +78,7 @@ def load(
   _check_arguments(dtype, batch_size, feature_lengths)
   found = formats.find(path)
   mesh = mesh or partitioning.make_mesh(devices=jax.local_devices()[:1])
-  params, config, _ = checkpoints.restore_params(found.path, mesh)
+  params, config, _ = checkpoints.restore_params(found, mesh)
   if dtype is not None:
     config = dataclasses.replace(config, dtype=dtype)
   lengths = feature_lengths or _trained_lengths(found) or _FEATURE_LENGTHS

@@ -59,7 +59,7 @@ def convert(
   from t5cr.study import model_card
 
   found = formats.find(source)
-  config = formats.model_config(found)
+  config = found.config
   to_hf = to is Target.HF
   pieces = card = None
   # Hugging Face's tokenizer has to have one; elsewhere it goes along.
@@ -86,6 +86,6 @@ def convert(
   )
   with progress.Reporter() as reporter:
     place = engine.convert(
-      found.path, destination, formats.Format(to.value), options, reporter
+      found, destination, formats.Format(to.value), options, reporter
     )
   typer.echo(f"Wrote {place}")

@@ -75,32 +75,33 @@ class _PositionRestore(ocp.args.CheckpointArgs):
   iterator: Positioned
 
 
-def check_model(path: str | os.PathLike, asked: T5Config) -> None:
-  """Raises UsageError unless the checkpoint is of the model asked for."""
-  _check_model(formats.find(path), asked)
-
-
-def differing_fields(saved: T5Config, asked: T5Config) -> list[str]:
+def differing_fields(
+  saved: T5Config,
+  asked: T5Config,
+  where: tuple[str, str] = ("there", "here"),
+) -> list[str]:
   """What tells two models apart, in words: dropout and dtype do not."""
   return [
-    f"{field.name} is {getattr(saved, field.name)} there and "
-    f"{getattr(asked, field.name)} here"
+    f"{field.name} is {getattr(saved, field.name)} {where[0]} and "
+    f"{getattr(asked, field.name)} {where[1]}"
     for field in dataclasses.fields(T5Config)
     if field.name not in _FREE_FIELDS
     and getattr(saved, field.name) != getattr(asked, field.name)
   ]
 
 
-def _check_model(found: Found, asked: T5Config) -> None:
+def check_model(path: str | os.PathLike | Found, asked: T5Config) -> None:
+  """Raises UsageError unless the checkpoint is of the model asked for."""
+  found = formats.find(path)
   if found.format in (Format.T5CR, Format.HF):
-    differing = differing_fields(formats.model_config(found), asked)
+    differing = differing_fields(found.config, asked)
     if differing:
       raise errors.UsageError(
         f"The checkpoint {found.path} is of another model: "
         f"{'; '.join(differing)}. Use the recipe that it was trained with."
       )
   train_state.check_shapes(
-    formats.metadata(found)["target"],
+    found.metadata["target"],
     train_state.abstract_params(asked),
     found.path,
   )
@@ -118,7 +119,7 @@ def _placed(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def restore_params(
-  path: str | os.PathLike, mesh: jax.sharding.Mesh
+  path: str | os.PathLike | Found, mesh: jax.sharding.Mesh
 ) -> tuple[Any, T5Config, int]:
   """Loads parameters to run a model, as float32.
 
@@ -133,9 +134,9 @@ def restore_params(
     UsageError: there is no checkpoint, it is no T5's, or it is damaged.
   """
   found = formats.find(path)
-  config = formats.model_config(found)
+  config = found.config
   wanted = train_state.abstract_params(config)
-  stored = formats.metadata(found)
+  stored = found.metadata
   train_state.check_shapes(stored["target"], wanted, found.path)
   restored = formats.restore(found, {"target": _placed(wanted, mesh)})
   return restored["target"], config, found.step
@@ -170,11 +171,11 @@ def restore_state(
       another optimizer.
   """
   found = formats.find(path)
-  _check_model(found, config)
+  check_model(found, config)
   place = partitioning.replicated(mesh)
   unused = jax.ShapeDtypeStruct((1,), np.float32, sharding=place)
   wanted = train_state.to_t5x(_placed(state, mesh), unused)
-  stored = formats.metadata(found).get("state", {})
+  stored = found.metadata.get("state", {})
   if "param_states" not in stored:
     return _without_optimizer(found, state, wanted, mesh)
   _check_optimizer(found, stored["param_states"], wanted)

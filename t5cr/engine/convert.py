@@ -60,7 +60,7 @@ class Options:
 
 
 def convert(
-  source: str | os.PathLike,
+  source: str | os.PathLike | Found,
   destination: str | os.PathLike,
   to: Format,
   options: Options = Options(),  # noqa: B008 (frozen)
@@ -84,8 +84,8 @@ def convert(
       model, or the destination is there already.
   """
   found = formats.find(source)
-  config = formats.model_config(found)
-  stored = formats.metadata(found)
+  config = found.config
+  stored = found.metadata
   wanted = train_state.abstract_params(config)
   train_state.check_shapes(stored["target"], wanted, found.path)
   if to in (Format.T5X, Format.T5X_LEGACY):
@@ -118,12 +118,13 @@ def convert(
 
 def _check_inferred(config: T5Config, params: Any, to: Format) -> None:
   """Refuses what a reader could not tell from the parameters alone."""
-  lost = checkpoints.differing_fields(train_state.config_of(params), config)
+  lost = checkpoints.differing_fields(
+    train_state.config_of(params), config, ("by default", "in it")
+  )
   if lost:
-    told = "; ".join(lost).replace(" there ", " by default ")
     raise errors.UsageError(
       f"--to {to}: that format does not record the model's shape, and this one "
-      f"cannot be read off its parameters: {told.replace(' here', ' in it')}. "
+      f"cannot be read off its parameters: {'; '.join(lost)}. "
       f"Convert it to {Format.T5CR} or {Format.HF}."
     )
 

@@ -14,6 +14,7 @@ that are asked for; Hugging Face folders hold parameters only.
 import contextlib
 import dataclasses
 import enum
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,7 @@ class Format(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """A checkpoint.
+  """A checkpoint; what it tells of itself is read once.
 
   Attributes:
     path: its own folder.
@@ -63,6 +64,19 @@ class Found:
   def run(self) -> epath.Path:
     """The run folder around it, or itself where it stands alone."""
     return self.path if step_of(self.path) is None else self.path.parent
+
+  @functools.cached_property
+  def config(self) -> T5Config:
+    """The shape of the model.
+
+    t5x's formats do not record it, so it is read off the parameters.
+    """
+    return _read_config(self)
+
+  @functools.cached_property
+  def metadata(self) -> Tree:
+    """Shapes and dtypes of all that is stored, as `jax.ShapeDtypeStruct`."""
+    return _read_metadata(self)
 
 
 def absolute(path: str | os.PathLike) -> epath.Path:
@@ -96,22 +110,26 @@ def identify(path: epath.Path) -> Format | None:
 
 def steps(model_dir: str | os.PathLike) -> list[int]:
   """Steps of the finished checkpoints of a run folder, in order."""
-  directory = absolute(model_dir)
+  return sorted(_checkpoints(absolute(model_dir)))
+
+
+def _checkpoints(directory: epath.Path) -> dict[int, Format]:
+  """The finished checkpoints of a run folder, by their step."""
   if not directory.is_dir():
-    return []
-  return sorted(
-    step
+    return {}
+  return {
+    step: kind
     for path in directory.iterdir()
-    if (step := step_of(path)) is not None and identify(path)
-  )
+    if (step := step_of(path)) is not None and (kind := identify(path))
+  }
 
 
-def find(path: str | os.PathLike) -> Found:
+def find(path: str | os.PathLike | Found) -> Found:
   """Finds the checkpoint that a path means.
 
   Args:
     path: a checkpoint's own folder, of any format, or a run folder, whose
-      latest checkpoint is meant.
+      latest checkpoint is meant; or one that was found, which is returned.
 
   Returns:
     The checkpoint.
@@ -119,6 +137,8 @@ def find(path: str | os.PathLike) -> Found:
   Raises:
     UsageError: there is none there.
   """
+  if isinstance(path, Found):
+    return path
   given = absolute(path)
   with access_told(given):
     return _find(given)
@@ -134,19 +154,17 @@ def _find(given: epath.Path) -> Found:
     return found
   # A folder of checkpoints, or the place where one should be.
   run = given if step_of(given) is None else given.parent
-  beside = steps(run)
+  beside = _checkpoints(run)
   if beside and run == given:
-    latest = given / f"{PREFIX}_{beside[-1]}"
-    kind = identify(latest)
-    if kind:
-      return Found(latest, kind, beside[-1])
+    latest = max(beside)
+    return Found(given / f"{PREFIX}_{latest}", beside[latest], latest)
   if not given.exists():
     reason = "it does not exist"
   elif run == given:
     reason = f"no finished {PREFIX}_<step> folder is in it"
   else:
     reason = "it is not finished, or of no format that is known"
-  listed = f" Checkpoints in {run}: {beside}." if beside else ""
+  listed = f" Checkpoints in {run}: {sorted(beside)}." if beside else ""
   raise errors.UsageError(
     f"No checkpoint at {given}: {reason}. Give a run folder, one of its "
     f"{PREFIX}_<step> folders (written here or by t5x: `state` or `checkpoint` "
@@ -175,7 +193,7 @@ def access_told(path: epath.Path) -> Iterator[None]:
 
 def _stored_step(found: Found) -> int:
   """The step in the state of a folder whose name has none."""
-  stored = metadata(found).get("state", {}).get("step")
+  stored = found.metadata.get("state", {}).get("step")
   if stored is None:
     return 0
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -183,11 +201,7 @@ def _stored_step(found: Found) -> int:
   return int(restore(found, {"state": {"step": wanted}})["state"]["step"])
 
 
-def model_config(found: Found) -> T5Config:
-  """The shape of a checkpoint's model.
-
-  t5x's formats do not record it, so it is read off the parameters.
-  """
+def _read_config(found: Found) -> T5Config:
   if found.format is Format.HF:
     return huggingface.read_config(found.path)
   if found.format is Format.T5CR:
@@ -200,11 +214,10 @@ def model_config(found: Found) -> T5Config:
         "checkpoint again, or remove the folder config: the shape is then read "
         "off the parameters."
       ) from error
-  return train_state.config_of(metadata(found)["target"])
+  return train_state.config_of(found.metadata["target"])
 
 
-def metadata(found: Found) -> Tree:
-  """Shapes and dtypes of all that is stored, as `jax.ShapeDtypeStruct`."""
+def _read_metadata(found: Found) -> Tree:
   if found.format is Format.HF:
     return {"target": huggingface.read_metadata(found.path)}
   if found.format is Format.T5X_LEGACY:
@@ -226,7 +239,7 @@ def restore(
 
   Args:
     found: the checkpoint.
-    wanted: part of the tree of `metadata`, as `jax.ShapeDtypeStruct` with
+    wanted: part of the tree of `found.metadata`, as `jax.ShapeDtypeStruct` with
       sharding and the dtype to read as.
     progress: called with (stage, done, total, unit).
 

@@ -92,11 +92,7 @@ def _check_counts(path: pathlib.Path, known: Mapping[str, Any]) -> None:
     "d_kv",
     "d_ff",
   ):
-    value = known.get(name, 1)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-      raise errors.UsageError(
-        f"{path}: {name} is {value!r}; it has to be a whole number from 1 up."
-      )
+    errors.check_count(f"{path}: {name}", known.get(name, 1))
 
 
 def _activations(

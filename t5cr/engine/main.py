@@ -186,7 +186,7 @@ def score(
 def _check_initial(run: jobs.TrainRun) -> None:
   """Raises UsageError if a run cannot start from its initial checkpoint."""
   found = formats.find(run.initial_checkpoint_path or "")
-  checkpoints.check_model(found.path, run.model)
+  checkpoints.check_model(found, run.model)
   _check_same_vocabulary(found, [run.data.mixture_or_task_name])
   last = run.config.train_steps
   if 0 < last <= found.step:
@@ -260,9 +260,9 @@ def _load(
   """Parameters to run on tasks, and their step; claims the output folder."""
   mesh = _mesh(run.mesh, EVAL_BATCH_SIZE=run.evaluation.batch_size)
   found = formats.find(run.checkpoint_path)
-  _check_vocabulary(formats.model_config(found).vocab_size, names)
+  _check_vocabulary(found.config.vocab_size, names)
   _check_same_vocabulary(found, names)
-  params, config, step = checkpoints.restore_params(found.path, mesh)
+  params, config, step = checkpoints.restore_params(found, mesh)
   if run.dtype is not None:
     config = dataclasses.replace(config, dtype=run.dtype)
   runs.claim_output(epath.Path(run.output_dir), text, found.run)

@@ -2,13 +2,12 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import tiny
 
 from t5cr import errors
-from t5cr.engine import decode, evaluate, feed, model, partitioning, score
+from t5cr.engine import decode, evaluate, feed, score
 
 CONFIG = evaluate.EvalConfig(tiny.LENGTHS, batch_size=4)
 
@@ -16,13 +15,6 @@ CONFIG = evaluate.EvalConfig(tiny.LENGTHS, batch_size=4)
 @pytest.fixture(scope="module", autouse=True)
 def tasks():
   tiny.register()
-
-
-@pytest.fixture(scope="module")
-def untrained():
-  mesh = partitioning.make_mesh(devices=jax.devices()[:1])
-  params = jax.jit(lambda: model.init(tiny.CONFIG, jax.random.key(0)))()
-  return evaluate.Model(params, tiny.CONFIG, mesh)
 
 
 @pytest.fixture

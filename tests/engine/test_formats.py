@@ -112,7 +112,7 @@ def test_moments_lie_where_t5x_has_them(run, trained):
     for part in trained[0].opt_state
     if isinstance(part, optax.FactoredState)
   ]
-  stored = formats.metadata(formats.find(run))["state"]
+  stored = formats.find(run).metadata["state"]
   assert stored["step"].shape == ()
   kernel = stored["param_states"]["encoder"]["layers_0"]["mlp"]["wo"]["kernel"]
   assert {name: leaf.shape for name, leaf in kernel.items()} == {
@@ -128,7 +128,7 @@ def test_a_cast_is_as_asked_and_leaves_the_optimizer(run, tmp_path):
   convert.convert(
     run, tmp_path, Format.T5X_LEGACY, convert.Options(dtype="bfloat16", step=7)
   )
-  stored = formats.metadata(formats.find(tmp_path))
+  stored = formats.find(tmp_path).metadata
   kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(stored["target"])}
   assert kinds == {"bfloat16"}
   moments = jax.tree.leaves(stored["state"]["param_states"])
@@ -302,14 +302,14 @@ def test_what_a_format_cannot_record_is_refused(run, factored, tmp_path):
   assert not (tmp_path / "x").exists()
   convert.convert(tmp_path / "hf", tmp_path / "x", Format.T5CR)
   found = formats.find(tmp_path / "x")
-  assert checkpoints.differing_fields(formats.model_config(found), config) == []
+  assert checkpoints.differing_fields(found.config, config) == []
 
 
 def test_hugging_faces_dtypes_are_kept_unless_asked(run, tmp_path):
   half = convert.Options(dtype="bfloat16")
   convert.convert(run, tmp_path / "hf", Format.HF, half)
   convert.convert(tmp_path / "hf", tmp_path / "back", Format.T5X)
-  stored = formats.metadata(formats.find(tmp_path / "back"))
+  stored = formats.find(tmp_path / "back").metadata
   kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(stored["target"])}
   assert kinds == {"bfloat16"}
 

@@ -3,13 +3,12 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 import tiny
 
 from t5cr import errors
-from t5cr.engine import decode, evaluate, feed, inference, model, partitioning
+from t5cr.engine import decode, evaluate, feed, inference
 from t5cr.engine.decode import Decoding
 
 pytestmark = pytest.mark.usefixtures("quick_compiles")
@@ -22,13 +21,6 @@ CONFIG = evaluate.EvalConfig(
 @pytest.fixture(scope="module", autouse=True)
 def tasks():
   tiny.register()
-
-
-@pytest.fixture(scope="module")
-def untrained():
-  mesh = partitioning.make_mesh(devices=jax.devices()[:1])
-  params = jax.jit(lambda: model.init(tiny.CONFIG, jax.random.key(0)))()
-  return evaluate.Model(params, tiny.CONFIG, mesh)
 
 
 def inferred(folder, untrained, mode, decoding=decode.GREEDY, **kwargs):

@@ -6,11 +6,21 @@ import pytest
 import run_folders
 import seqio
 
+from t5cr.study import report
+
 
 @pytest.fixture
 def study_dir(tmp_path: pathlib.Path) -> pathlib.Path:
   run_folders.write_study(tmp_path / "out")
   return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """A study with its report, that no test changes."""
+  out = tmp_path_factory.mktemp("study") / "out"
+  run_folders.write_study(out)
+  return out, report.write(out)
 
 
 @pytest.fixture(autouse=True)

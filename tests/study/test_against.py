@@ -10,14 +10,6 @@ from t5cr.study import against, against_page, report, variants
 OTHER_DATA = "fingerprints of t5cr_redial differ"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-  """A study with its report, that no test changes."""
-  out = tmp_path_factory.mktemp("study") / "out"
-  run_folders.write_study(out)
-  return out, report.write(out)
-
-
 @pytest.fixture
 def here(whole):
   return whole[1]

@@ -2,18 +2,9 @@ import html.parser
 import json
 
 import pytest
-import run_folders
 
 from t5cr import errors
 from t5cr.study import claims, page, report, summary, variants
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-  """A study with its report, that no test changes."""
-  out = tmp_path_factory.mktemp("study") / "out"
-  run_folders.write_study(out)
-  return out, report.write(out)
 
 
 @pytest.fixture
