@@ -149,8 +149,7 @@ def compare(
     source: where the other one is, for the reader.
 
   Returns:
-    {"report", "created", "warnings": words,
-    "only_here", "only_there": names of rows,
+    {"report", "warnings": words, "only_here", "only_there": names of rows,
     "rows": [{"name", "label", "there": name, "engines": [here, there]}],
     "unknown_data": rows whose training data only one report knows, or none,
     "figures": [{"row", "kind": 'probes' or 'metrics', "name", "here", "there":
@@ -169,7 +168,6 @@ def compare(
   paired_there = {theirs["name"] for _, theirs in pairs}
   return {
     "report": source,
-    "created": there.get("created"),
     "warnings": _warnings(here, there, pairs, figures),
     "only_here": [r["name"] for r in here["rows"] if r["name"] not in paired],
     "only_there": [

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import console, table, text
+from rich import console, text
+from rich import table as rich_table
 
-from t5cr.study import page, summary
+from t5cr.study import summary
+from t5cr.study.markdown import literal, table
 
 _HEADER = (
   "Row",
@@ -50,8 +52,8 @@ def show(comparison: Mapping[str, Any]) -> None:
     print(summary.as_text(console.Group(*parts)))
 
 
-def _table(comparison: Mapping[str, Any]) -> table.Table:
-  shown = table.Table(box=None, pad_edge=False)
+def _table(comparison: Mapping[str, Any]) -> rich_table.Table:
+  shown = rich_table.Table(box=None, pad_edge=False)
   for name in _HEADER:
     shown.add_column(name.lower(), no_wrap=name != "Row")
   for figure, cells in _lines(comparison):
@@ -70,24 +72,22 @@ def markdown(comparison: Mapping[str, Any]) -> str:
   if comparison["warnings"]:
     parts.append(
       "\n>\n".join(
-        f"> **Warning.** {page.literal(warning)}"
+        f"> **Warning.** {literal(warning)}"
         for warning in comparison["warnings"]
       )
     )
-  parts += [page.literal(_title(comparison))]
-  parts += [page.literal(note) for note in _notes(comparison)]
+  parts += [literal(_title(comparison))]
+  parts += [literal(note) for note in _notes(comparison)]
   if comparison["figures"]:
     lines = [
-      [page.literal(cell) for cell in cells] for _, cells in _lines(comparison)
+      [literal(cell) for cell in cells] for _, cells in _lines(comparison)
     ]
-    parts += [_RULE, page.table(_HEADER, lines)]
+    parts += [_RULE, table(_HEADER, lines)]
   return "\n\n".join(parts)
 
 
 def _title(comparison: Mapping[str, Any]) -> str:
-  day = (comparison["created"] or "")[:10]
-  written = f", written on {day}" if day else ""
-  return f"There: {comparison['report']}{written}."
+  return f"There: {comparison['report']}."
 
 
 def _notes(comparison: Mapping[str, Any]) -> Iterator[str]:

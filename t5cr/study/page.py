@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from t5cr import progress
-from t5cr.study import claims, plots, variants
+from t5cr.study import claims, page_data, plots, variants
+from t5cr.study.markdown import interval, literal, table
 
 _METRIC_LABELS = {
   "bleu": "BLEU",
@@ -39,8 +39,7 @@ def markdown(
     _sequence_probe(report),
     _leaks(report),
     _replies(report),
-    _data(report),
-    _environment(report),
+    page_data.markdown(report),
   ]
   return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -53,20 +52,6 @@ _CHANGES = """\
 **Change against ReDial only.** How much each row changes a probe score, as a
 share of the row finetuned on ReDial only. Both rows are resampled together, so
 these intervals are of the change itself."""
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  """A Markdown table."""
-  rule = ["---"] * len(header)
-  lines = [header, rule, *rows]
-  cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-  return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def _interval(entry: Mapping[str, Any], digits: int) -> str:
-  if entry["low"] is None:
-    return ""
-  return f"({entry['low']:.{digits}f}–{entry['high']:.{digits}f})"
 
 
 def _opening(report: Mapping[str, Any]) -> str:
@@ -84,9 +69,9 @@ def _opening(report: Mapping[str, Any]) -> str:
     lines.append(f"The corpus is `{corpus['name']}`.")
   labels = ", ".join(f"{row['label']}" for row in rows)
   lines.append(
-    f"Rows in this report: {labels}. Written by t5cr {report['version']} on "
-    f"{report['created'][:10]}. The paper is *Multi-Task End-to-End Training "
-    "Improves Conversational Recommendation* "
+    f"Rows in this report: {labels}. Written by t5cr {report['version']}. The "
+    "paper is *Multi-Task End-to-End Training Improves Conversational "
+    "Recommendation* "
     "([arXiv:2305.06218](https://arxiv.org/abs/2305.06218))."
   )
   if report["omitted"]:
@@ -138,7 +123,7 @@ def _table_3(report: Mapping[str, Any]) -> str:
         value = f"{entry['value']:.3f}"
         if entry["value"] == _best(rows, probe):
           value = f"**{value}**"
-        line.append(f"{value} {_interval(entry, 3)}")
+        line.append(f"{value} {interval(entry, 3)}")
       line.append(f"*{published[probe]:.4f}*" if probe in published else "")
     body.append(line)
   counts = ", ".join(
@@ -198,7 +183,7 @@ def _table_2(report: Mapping[str, Any]) -> str:
     line = [row["label"], _steps(row), "measured"]
     for name in ("bleu", "recall"):
       entry = row["metrics"][name]
-      line.append(f"{entry['value']:.2f} {_interval(entry, 2)}")
+      line.append(f"{entry['value']:.2f} {interval(entry, 2)}")
     body.append(line)
   header = ["Model", "Type", "Source", "BLEU", "Recall"]
   caption = (
@@ -236,7 +221,7 @@ def _metrics(report: Mapping[str, Any]) -> str:
       if not entry["count"]:
         line.append(f"– {count}")
         continue
-      line.append(f"{entry['value']:.2f} {_interval(entry, 2)} {count}")
+      line.append(f"{entry['value']:.2f} {interval(entry, 2)} {count}")
     body.append(line)
   caption = (
     "All dialogue metrics, from 0 to 100, with 95% intervals and what each is "
@@ -263,8 +248,8 @@ def _sequence_probe(report: Mapping[str, Any]) -> str:
     body.append(
       [
         row["label"],
-        f"{spoken['value']:.3f} {_interval(spoken, 3)}" if spoken else "–",
-        f"{entry['value']:.3f} {_interval(entry, 3)}",
+        f"{spoken['value']:.3f} {interval(spoken, 3)}" if spoken else "–",
+        f"{entry['value']:.3f} {interval(entry, 3)}",
         paper,
       ]
     )
@@ -331,66 +316,3 @@ def _replies(report: Mapping[str, Any]) -> str:
     body = "\n".join(f"- {who}: {words}" for who, words in lines)
     parts.append(body)
   return "\n\n".join(parts)
-
-
-def literal(text: str) -> str:
-  """Text that Markdown takes as it is, on one line."""
-  return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", " ".join(text.split()))
-
-
-def _data(report: Mapping[str, Any]) -> str:
-  """What each data set was read from, and what the probes were drawn from."""
-  sets = report["data"]["sets"]
-  if not sets:
-    return ""
-  probes = {f"t5cr_probes/{k}": v for k, v in report["data"]["probes"].items()}
-  body = []
-  for name, entry in {**sets, **probes}.items():
-    if entry["status"].startswith("skipped"):
-      reason = entry["status"].removeprefix("skipped: ")
-      body.append([f"`{name}`", "not built", "", "", "", reason])
-    for what, tally in entry["counts"].items():
-      dropped = sum(tally["dropped"].values())
-      body.append(
-        [
-          f"`{name}`",
-          what.replace("_", " "),
-          f"{tally['read']:,}",
-          f"{tally['kept']:,}",
-          f"{dropped:,}",
-          _reasons(tally),
-        ]
-      )
-  header = ["Data set", "What", "Read", "Kept", "Dropped", "Why, and notes"]
-  words = "What each data set and each set of probes was made from."
-  return f"## Data\n\n{words}\n\n{table(header, body)}"
-
-
-def _reasons(tally: Mapping[str, Any]) -> str:
-  """Why things were dropped, and in brackets what was peculiar."""
-  words = [f"{count:,} {why}" for why, count in tally["dropped"].items()]
-  words += [f"({count:,} {what})" for what, count in tally["noted"].items()]
-  return "; ".join(words)
-
-
-def _environment(report: Mapping[str, Any]) -> str:
-  """Settings, machine, time spent and versions."""
-  environment = report["environment"]
-  facts = [
-    ["System", environment["system"]],
-    ["Processor", f"{environment['processor']}, {environment['cores']} cores"],
-    ["Python", environment["python"]],
-  ]
-  packages = environment["packages"].items()
-  facts.append(["Libraries", ", ".join(f"{k} {v}" for k, v in packages)])
-  if report["settings"]:
-    chosen = ", ".join(f"{k} = {v}" for k, v in report["settings"].items())
-    facts.append(["Settings", chosen])
-  spent = [
-    f"{name.removeprefix('row_')} {progress.duration(seconds)}"
-    for name, seconds in report["seconds"].items()
-  ]
-  if spent:
-    facts.append(["Time spent", ", ".join(spent)])
-  body = [[name, literal(words)] for name, words in facts]
-  return "## How it was made\n\n" + table(["", ""], body)

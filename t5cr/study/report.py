@@ -93,6 +93,7 @@ def write_several(
     report["against"] = against.compare(report, there, str(other))
     comparison = against_page.markdown(report["against"])
   figures = plots.write(report, directory)
+  stages.write_json(directory / "timing.json", timing(given))
   stages.write_json(directory / "report.json", report)
   markdown = page.markdown(report, figures, comparison)
   stages.write_text(directory / "report.md", markdown)
@@ -184,15 +185,14 @@ def _add_study(report: dict[str, Any], out: pathlib.Path) -> None:
   ]
   report["data"] = {
     "fingerprint": settings.fingerprints(data),
-    "sources": sorted(records["data"]["inputs"].keys() - {"max_bad_lines"}),
+    "sources": {
+      name: digest
+      for name, digest in sorted(records["data"]["inputs"].items())
+      if name != "max_bad_lines"
+    },
     "sets": data,
     "probes": probes,
     "vocabulary": records.get("vocabulary", {}).get("inputs", {}).get("size"),
-  }
-  report["seconds"] = {
-    name: record["seconds"]
-    for name, record in records.items()
-    if "seconds" in record
   }
 
 
@@ -205,9 +205,6 @@ def _frame(
   return {
     "schema": against.SCHEMA,
     "version": t5cr.__version__,
-    "created": datetime.datetime.now(datetime.UTC).isoformat(
-      timespec="seconds"
-    ),
     "corpus": {"name": None, "invented": False},
     "settings": {},
     "rows": [row for row, _ in estimated],
@@ -216,8 +213,31 @@ def _frame(
     "data": {"fingerprint": None, "sources": None, "sets": {}, "probes": {}},
     "replies": _replies(runs),
     "environment": environment(),
-    "seconds": {},
   }
+
+
+def timing(given: Sequence[sources.Source]) -> dict[str, Any]:
+  """When the report was made and what its runs cost.
+
+  That is a file of its own, so that the same inputs give the same report.
+
+  Args:
+    given: the folders that the report is of.
+
+  Returns:
+    {"created": UTC time, "seconds": stage of the study -> seconds, or folder
+    -> {"train", "evaluate", …: seconds} of a run}.
+  """
+  spent: dict[str, Any] = {}
+  for source in given:
+    if source.is_study:
+      found = _records(source.path).items()
+      spent |= {k: v["seconds"] for k, v in found if "seconds" in v}
+    else:
+      about = stages.read_json(source.path / "run.json") or {}
+      spent[str(source.path)] = about.get("seconds", {})
+  now = datetime.datetime.now(datetime.UTC)
+  return {"created": now.isoformat(timespec="seconds"), "seconds": spent}
 
 
 def paper() -> dict[str, Any]:
@@ -289,7 +309,7 @@ def _about(run: collect.Run) -> dict[str, Any]:
     return {}
   kept = {
     key: run.about[key]
-    for key in ("parameters", "seed", "seconds", "versions", "machine")
+    for key in ("parameters", "seed", "versions", "machine")
     if key in run.about
   }
   start = run.about.get("settings", {}).get("initial_checkpoint_path")

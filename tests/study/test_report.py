@@ -4,7 +4,7 @@ import json
 import pytest
 
 from t5cr import errors
-from t5cr.study import claims, page, report, summary, variants
+from t5cr.study import claims, markdown, report, summary, variants
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_summary_for_the_terminal(written):
 
 
 def test_table_escapes_bars():
-  assert page.table(["a", "b"], [["x|y", "1"]]).splitlines() == [
+  assert markdown.table(["a", "b"], [["x|y", "1"]]).splitlines() == [
     "| a | b |",
     "| --- | --- |",
     "| x\\|y | 1 |",
