@@ -258,6 +258,8 @@ def _load(
   run: jobs.EvalRun | jobs.InferRun, names: Sequence[str], text: str
 ) -> tuple[evaluate.Model, int]:
   """Parameters to run on tasks, and their step; claims the output folder."""
+  from t5cr.engine import feed
+
   mesh = _mesh(run.mesh, EVAL_BATCH_SIZE=run.evaluation.batch_size)
   found = formats.find(run.checkpoint_path)
   _check_vocabulary(found.config.vocab_size, names)
@@ -265,7 +267,9 @@ def _load(
   params, config, step = checkpoints.restore_params(found, mesh)
   if run.dtype is not None:
     config = dataclasses.replace(config, dtype=run.dtype)
-  runs.claim_output(epath.Path(run.output_dir), text, found.run)
+  runs.claim_output(
+    epath.Path(run.output_dir), text, found.run, feed.fingerprints(names)
+  )
   return evaluate.Model(params, config, mesh), step
 
 

@@ -1,8 +1,9 @@
 """A run folder: what it says of the run in it, and whom it belongs to.
 
 `run.json` records what a run is a function of (`settings`, `data`), the
-versions and machine that made it, and what it cost. A folder that holds
-another run is refused and left as it is.
+versions and machine that made it, and what it cost. `results_of.json` records
+the same of results that lie in a folder of their own. A folder that holds
+another run, or results on other data, is refused and left as it is.
 """
 
 import contextlib
@@ -120,28 +121,41 @@ def _has_checkpoints(model_dir: str | os.PathLike) -> bool:
 
 
 def claim_output(
-  folder: epath.Path, text: str, source: str | os.PathLike
+  folder: epath.Path,
+  text: str,
+  source: str | os.PathLike,
+  data: Mapping[str, str],
 ) -> None:
   """Writes `config.gin` into a folder for results, if they may go there.
 
   Args:
-    folder: new, or one with results of the same run.
+    folder: new, or one with results of the same run on the same data.
     text: the whole configuration.
     source: the run folder whose checkpoints are evaluated.
+    data: fingerprints of what it is evaluated on.
 
   Raises:
-    UsageError: the folder holds a training run, or results of another run.
+    UsageError: the folder holds a training run, results of another run, or
+      results on another edition of the data.
   """
   about = folder / RESULTS_FILE
   known = json.loads(about.read_text()) if about.exists() else {}
-  mine = {"run": os.fspath(source)}
-  if (folder / FILE).exists() or (known and known != mine):
+  before = known.get("data", {})
+  changed = [name for name in data if before.get(name, data[name]) != data[name]]
+  held = ""
+  if (folder / FILE).exists():
+    held = "a run"
+  elif known.get("run", os.fspath(source)) != os.fspath(source):
+    held = f"results of {known['run']}"
+  elif changed:
+    held = f"results on another edition of {', '.join(sorted(changed))}"
+  if held:
     raise errors.UsageError(
-      f"{folder} holds {'results of ' + known['run'] if known else 'a run'}. "
-      "Choose a new folder for these results (EVAL_OUTPUT_DIR or "
-      "INFER_OUTPUT_DIR)."
+      f"{folder} holds {held}. Choose a new folder for these results "
+      "(EVAL_OUTPUT_DIR or INFER_OUTPUT_DIR)."
     )
-  write(about, json.dumps(mine) + "\n")
+  mine = {"run": os.fspath(source), "data": {**before, **data}}
+  write(about, json.dumps({**mine, **environment()}, indent=2) + "\n")
   write(folder / "config.gin", text)
 
 

@@ -124,6 +124,7 @@ def _data(
     if settings_lib.is_built(entry)
   ]
   result = study.stage("data", inputs, [data_dir, *outputs], build)
+  settings_lib.check_standing(data_dir, result)
   if prints != known:
     stages.write_json(study.out / "stages" / "files" / "raw.json", prints)
   return result
@@ -168,6 +169,7 @@ def _probes(
     "min_count": preset.probe_min_count,
     "related": preset.probe_related,
     "max_probes": preset.max_probes,
+    "phrased_probes": preset.phrased_probes,
   }
 
   def build() -> Any:
@@ -183,7 +185,9 @@ def _probes(
     for name, entry in built.items()
     if settings_lib.is_built(entry)
   ]
-  return study.stage("probes", inputs, outputs, build)
+  result = study.stage("probes", inputs, outputs, build)
+  settings_lib.check_standing(study.out / "data" / "t5cr_probes", result)
+  return result
 
 
 def _report(study: stages.Study) -> bool:

@@ -1,6 +1,7 @@
 """What defines a study, and what can be wrong with it."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -112,3 +113,24 @@ def fingerprints(records: Mapping[str, Any]) -> dict[str, str]:
     for name, entry in records.items()
     if is_built(entry)
   }
+
+
+def check_standing(data_dir: pathlib.Path, records: Mapping[str, Any]) -> None:
+  """The sets on disk are those that the study recorded.
+
+  Args:
+    data_dir: TFDS data directory of the study.
+    records: name within it -> record of the set.
+
+  Raises:
+    UsageError: another one has taken a set's place.
+  """
+  for name, recorded in fingerprints(records).items():
+    written = (data_dir / name).glob("*/metadata.json")
+    found = {json.loads(path.read_text())["fingerprint"] for path in written}
+    if found and recorded not in found:
+      raise errors.UsageError(
+        f"{data_dir / name} is not the set that this study was made from: its "
+        f"fingerprint is {', '.join(found)} and was {recorded}. Remove that "
+        "folder, and the same command builds it again."
+      )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t5cr import errors
-from t5cr.study import collect, variants
+from t5cr.study import collect, stages, variants
 
 # What only this engine leaves in its folders: of a run, of results of a run.
 _OURS = ("run.json", "results_of.json")
@@ -83,12 +83,13 @@ def engine(run: collect.Run) -> str | None:
 
 
 def data(run: collect.Run) -> dict[str, str] | None:
-  """Data set -> fingerprint of what a run was trained on.
+  """Data set -> fingerprint of what a run was trained and measured on.
 
   Returns:
     None where that is not known: t5x does not record it.
   """
-  recorded = run.about.get("data")
+  results = stages.read_json(run.directory / "results_of.json") or {}
+  recorded = results.get("data") or run.about.get("data")
   if not isinstance(recorded, Mapping):
     recorded = run.about.get("settings", {}).get("data")
   if not recorded:
@@ -152,11 +153,11 @@ def check_same_data(
     runs: what each was made of.
 
   Raises:
-    UsageError: two were trained on different editions of a data set, or
-      measured on different examples; names the folders.
+    UsageError: two are of different editions of a data set, or were measured
+      on different examples; names the folders.
   """
   for field, words in (
-    ("data", "were trained on different data"),
+    ("data", "are of different data"),
     ("examples", "were measured on different examples"),
   ):
     seen: dict[str, tuple[str, collect.Run]] = {}

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from etils import epath
 
 from t5cr import errors
 from t5cr.engine import (
@@ -353,6 +354,18 @@ def test_results_of_two_runs_do_not_mix(recipe, run_folder, tmp_path):
   }
   with pytest.raises(errors.UsageError, match="holds a run"):
     main.infer(**infer_flags(recipe, run_folder, run_folder, "tiny_score"))
+
+
+def test_results_on_other_data_do_not_mix(tmp_path):
+  folder = epath.Path(tmp_path)
+  runs.claim_output(folder, "", "run", {"a:1.0.0": "x"})
+  runs.claim_output(folder, "", "run", {"b:1.0.0": "y"})
+  known = json.loads((tmp_path / runs.RESULTS_FILE).read_text())
+  assert known["data"] == {"a:1.0.0": "x", "b:1.0.0": "y"}
+  assert known["versions"]["t5cr"]
+  with pytest.raises(errors.UsageError, match="another edition of a:1.0.0. Ch"):
+    runs.claim_output(folder, "", "run", {"a:1.0.0": "z", "b:1.0.0": "y"})
+  assert json.loads((tmp_path / runs.RESULTS_FILE).read_text()) == known
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,23 @@ def test_other_settings_change_nothing(world):
   assert snapshot(world.out) == before
 
 
+@pytest.mark.parametrize("name", ["t5cr_redial", "t5cr_probes/recommendation"])
+def test_data_that_something_else_built_are_refused(world, name):
+  world.run(("redial",))
+  metadata = world.out / "data" / name / "1.0.0" / "metadata.json"
+  metadata.parent.mkdir(parents=True)
+  metadata.write_text('{"fingerprint": "another"}')
+  with pytest.raises(errors.UsageError, match="is not the set .* Remove that"):
+    world.run(("redial", "all"))
+  assert "row all" not in world.calls
+  # An older version may stand beside the one that is used.
+  known = {"t5cr_redial": "t5cr_redial", "t5cr_probes/recommendation": "r"}
+  newer = metadata.parents[1] / "1.1.0" / "metadata.json"
+  newer.parent.mkdir()
+  newer.write_text(json.dumps({"fingerprint": known[name]}))
+  world.run(("redial", "all"))
+
+
 def test_a_row_that_failed_is_run_again_alone(world):
   world.fail.touch()
   with pytest.raises(errors.RunError, match="out of memory"):
