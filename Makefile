@@ -72,7 +72,7 @@ $(LOCKED): requirements.lock
 	fi; \
 	echo "Setting up $(VENV) with $$found"; \
 	$$found -m venv --clear $(VENV)
-	@# One package of the lock ships as source: it is built with the locked
+	@# Two packages of the lock ship as source: they are built with the locked
 	@# setuptools, so that nothing comes in unlocked.
 	awk '/^[^ #]/ {keep = /^(packaging|setuptools|wheel)==/} keep' \
 	  requirements.lock > $(VENV)/build.lock
@@ -90,7 +90,7 @@ $(INSTALLED): $(LOCKED) pyproject.toml setup.py
 lock: $(INSTALLED)
 	$(BIN)/python -m venv --clear build/lock
 	build/lock/bin/python -m pip install -q pip-tools
-	build/lock/bin/pip-compile --quiet --upgrade --extra dev \
+	build/lock/bin/pip-compile --quiet --upgrade --extra beam --extra dev \
 	  --generate-hashes --allow-unsafe --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements.lock pyproject.toml

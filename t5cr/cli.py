@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(study.reproduce)
 app.command()(study.report)
+app.command()(study.baselines)
 app.add_typer(data.data_app, name="data")
 app.add_typer(data.tasks_app, name="tasks")
 app.add_typer(data.probes_app, name="probes")

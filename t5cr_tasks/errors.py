@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 
 
 class DataError(ValueError):
@@ -34,7 +33,7 @@ def located(
   Returns:
     The error, for the caller to raise.
   """
-  where = str(pathlib.Path(path))
+  where = os.fspath(path)
   if line is not None:
     where += f":{line}"
   parts = [where]

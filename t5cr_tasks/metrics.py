@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import sacrebleu
 from absl import logging
+from jaxtyping import Int
 
 from t5cr_tasks import sources, titles
 from t5cr_tasks.errors import DataError
@@ -273,7 +274,34 @@ DIALOGUE_STATISTICS: dict[str, Statistic] = {
 }
 
 
-def probe_wins(targets: Targets, scores: Sequence[float]) -> np.ndarray:
+def probe_pairs(targets: Targets) -> Int[np.ndarray, "probes 2"]:
+  """Where the two candidates of each probe stand.
+
+  Args:
+    targets: what `postprocessors.probe` makes of each target; those of before
+      there were phrasings have no `template`.
+
+  Returns:
+    The positions of the related candidate and of the negative, in order of the
+    probes' appearance. A probe in another phrasing is another probe. One of
+    which only one candidate is there is left out, with a warning.
+  """
+  places: dict[tuple[str, int], list[int]] = {}
+  for place, target in enumerate(targets):
+    probe = (target.get("template", ""), target["probe_id"])
+    places.setdefault(probe, [-1, -1])[target["candidate"]] = place
+  pairs = np.asarray(list(places.values()), np.intp).reshape(-1, 2)
+  whole = (pairs >= 0).all(axis=1)
+  if not whole.all():
+    logging.warning(
+      "%d probes with one candidate are left out.", np.sum(~whole)
+    )
+  return pairs[whole]
+
+
+def probe_wins(
+  targets: Targets, scores: Sequence[float] | np.ndarray
+) -> np.ndarray:
   """Which probes the related candidate wins.
 
   Args:
@@ -281,31 +309,21 @@ def probe_wins(targets: Targets, scores: Sequence[float]) -> np.ndarray:
     scores: log-likelihood of each target given its input, in nats.
 
   Returns:
-    float64 [probes, 3], in order of appearance: 1 where the related candidate
-    scores higher, 1 where both score the same, and by how much it is higher.
-    A probe of which only one candidate is there is left out, with a warning.
+    float64 [probes, 3], a row for each of `probe_pairs`: 1 where the related
+    candidate scores higher, 1 where both score the same, and by how much it is
+    higher.
 
   Raises:
     DataError: a score is not a number.
   """
-  pairs: dict[int, list[float]] = {}
-  for target, score in zip(
-    targets, np.asarray(scores, np.float64), strict=True
-  ):
-    if np.isnan(score):
+  values = np.asarray(scores, np.float64)
+  for target, value in zip(targets, values, strict=True):
+    if np.isnan(value):
       raise DataError(
         f"The score of probe {target['probe_id']} is not a number: the model"
         " has diverged. Evaluate an earlier checkpoint."
       )
-    pair = pairs.setdefault(target["probe_id"], [np.nan, np.nan])
-    pair[target["candidate"]] = score
-  related, negative = _array(list(pairs.values()), 2).T
-  whole = ~np.isnan(related) & ~np.isnan(negative)
-  if not whole.all():
-    logging.warning(
-      "%d probes with one candidate are left out.", np.sum(~whole)
-    )
-  related, negative = related[whole], negative[whole]
+  related, negative = values[probe_pairs(targets)].T
   return np.stack(
     [related > negative, related == negative, related - negative], axis=1
   )
@@ -329,4 +347,32 @@ def probe_accuracy(
     "accuracy": float(wins[:, 0].mean()) if len(wins) else 0.0,
     "count": len(wins),
     "ties": int(wins[:, 1].sum()),
+  }
+
+
+def phrasing_accuracy(
+  targets: Targets, scores: Sequence[float]
+) -> dict[str, float]:
+  """The share of probes won in each phrasing, as a seqio metric.
+
+  Args:
+    targets: what `postprocessors.probe` makes of each target.
+    scores: log-likelihood of each target given its input, in nats.
+
+  Returns:
+    What `probe_accuracy` gives of all phrasings together, "spread": sample
+    standard deviation of the accuracy over the phrasings, 0 for a single one,
+    and "accuracy_NAME" of each phrasing.
+  """
+  wins = probe_wins(targets, scores)[:, 0]
+  names = [targets[first]["template"] for first, _ in probe_pairs(targets)]
+  by_name = {
+    name: float(wins[[other == name for other in names]].mean())
+    for name in dict.fromkeys(names)
+  }
+  spread = np.std(list(by_name.values()), ddof=1) if len(by_name) > 1 else 0.0
+  return {
+    **probe_accuracy(targets, scores),
+    "spread": float(spread),
+    **{f"accuracy_{name}": value for name, value in by_name.items()},
   }

@@ -12,7 +12,8 @@
 Paper section 2.6: examples from each task are loaded equally often.
 
 `t5cr_probes` is the four probes that are the columns of Table 3, for evaluation
-only: one scoring job that names it measures them all.
+only: one scoring job that names it measures them all. `t5cr_probe_phrasings` is
+some of each in every phrasing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ MIXTURES: Mapping[str, tuple[str, ...]] = {
     "t5cr_probe_attribute",
     "t5cr_probe_combination",
     "t5cr_probe_description",
+  ),
+  "t5cr_probe_phrasings": (
+    "t5cr_probe_recommendation_phrasings",
+    "t5cr_probe_attribute_phrasings",
+    "t5cr_probe_combination_phrasings",
+    "t5cr_probe_description_phrasings",
   ),
 }
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_PROBE_NUMBERS = ("probe_id", "candidate", "rank")
-_PROBE_TEXTS = ("tag", "movie", "related", "negative")
+_PROBE_NUMBERS = ("probe_id", "candidate", "rank", "decile", "named")
+_PROBE_TEXTS = ("tag", "movie", "related", "negative", "template")
 
 
 def conversation(
@@ -50,18 +50,21 @@ def probe(
 
   Args:
     text: the decoded text.
-    example: fields of the example, those of `t5cr_probes`.
+    example: fields of the example: those of `t5cr_probes`, and the token ids
+      `targets`.
     is_target: whether `text` is the target that is scored.
 
   Returns:
     The prediction as it is, or for a target {"probe_id", "candidate" (0 is the
-    related one, 1 the negative), "rank", "tag", "movie", "related",
-    "negative"}.
+    related one, 1 the negative), "rank", "decile", "named", "tag", "movie",
+    "related", "negative", "template", "target_tokens": length of the target in
+    tokens, EOS included}.
   """
   if not is_target or example is None:
     return text
   numbers = {name: int(example[name]) for name in _PROBE_NUMBERS}
-  return numbers | {name: _text(example[name]) for name in _PROBE_TEXTS}
+  texts = {name: _text(example[name]) for name in _PROBE_TEXTS}
+  return numbers | texts | {"target_tokens": len(example["targets"])}
 
 
 def _text(value: bytes | str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 
 import seqio
 import tensorflow_datasets as tfds
+from etils import epath
 
 from t5cr_tasks.errors import DataError
 
@@ -55,6 +55,15 @@ class BuiltDataSource(seqio.TfdsDataSource):
     except DataError:
       return False
 
+  def other_versions(self) -> list[str]:
+    """The versions that stand in place of the one that is read."""
+    if self.is_built():
+      return []
+    folder = tfds.builder(
+      self._name, data_dir=self.tfds_dataset.data_dir
+    ).data_path
+    return _versions(folder)
+
   def fingerprint(self) -> str:
     """What identifies the data set: the fingerprint that its build wrote.
 
@@ -91,12 +100,25 @@ class _BuiltLoader(seqio.LazyTfdsLoader):
       return
     builder = tfds.builder(str(self.name), data_dir=self.data_dir)
     if not builder.is_prepared():
-      raise _not_built(str(self.name), os.fspath(builder.data_dir))
+      raise _not_built(str(self.name), builder.data_path)
 
 
-def _not_built(name: str, folder: str) -> DataError:
+def _not_built(name: str, folder: epath.Path) -> DataError:
   build = "t5cr probes build" if "probes" in name else "t5cr data build"
+  others = _versions(folder)
+  if others:
+    return DataError(
+      f"The data set {name} is not built: {folder.parent} holds version"
+      f" {', '.join(others)}, which another release of t5cr wrote. Build it"
+      f" anew with `{build}`, with the options that it was built with."
+    )
   return DataError(
     f"The data set {name} is not built: there is no {folder}. Build it with"
     f" `{build}` (see its --help), and pass the same --tfds_data_dir here."
   )
+
+
+def _versions(folder: epath.Path) -> list[str]:
+  """The versions of a data set that stand beside a folder for one of them."""
+  written = folder.parent.glob("*/dataset_info.json")
+  return sorted(path.parent.name for path in written)

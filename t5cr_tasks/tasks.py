@@ -11,6 +11,7 @@
 | `t5cr_probe_combination` | Combo Probe, Tables 3 and 4 |
 | `t5cr_probe_description` | Desc Probe, Tables 3 and 4 |
 | `t5cr_probe_recommendation_sequence` | end of section 4.1 |
+| `t5cr_probe_*_phrasings`, of the first four probes | section 4.1, templates |
 """
 
 from __future__ import annotations
@@ -77,15 +78,17 @@ class TaskSpec:
       return self.preprocess(source.get_dataset(split, shuffle=False))
 
 
-def _probe_spec(probe: str, summary: str) -> TaskSpec:
+def _probe_spec(probe: str, summary: str, phrasings: bool = False) -> TaskSpec:
   return TaskSpec(
     name=f"t5cr_probe_{probe}",
-    tfds_name=f"t5cr_probes/{probe}:1.0.0",
+    tfds_name=f"t5cr_probes/{probe}:1.1.0",
     splits=("validation",),
     preprocess=preprocessors.probe,
     summary=summary,
     postprocess=postprocessors.probe,
-    metric_fns=(metrics.probe_accuracy,),
+    metric_fns=(
+      metrics.phrasing_accuracy if phrasings else metrics.probe_accuracy,
+    ),
   )
 
 
@@ -129,6 +132,12 @@ TASKS: dict[str, TaskSpec] = {
     _probe_spec("description", "a review after its movie or another?"),
     _probe_spec(
       "recommendation_sequence", "the same pairs as a movie sequence"
+    ),
+    *(
+      _probe_spec(
+        f"{probe}_phrasings", f"some {probe} probes in every phrasing", True
+      )
+      for probe in ("recommendation", "attribute", "combination", "description")
     ),
   )
 }

@@ -45,7 +45,8 @@ def plain_text(text: str) -> str:
   >>> plain_text('Lock, Stock &amp; Barrel\\r\\n')
   'Lock, Stock & Barrel'
   """
-  text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
+  if "&" in text:
+    text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
   return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -68,10 +69,13 @@ def clean_title(raw: str) -> str:
   Returns:
     The clean title; cleaning it again changes nothing.
   """
-  raw = _PERCENT.sub(lambda match: parse.unquote(match[0]), raw)
+  if "%" in raw:
+    raw = _PERCENT.sub(lambda match: parse.unquote(match[0]), raw)
   title = plain_text(raw).replace(" @ ", " at ").replace("@", "a")
   title = _YEAR_AT_END.sub(r" (\1)", title)
-  return _PART.sub(lambda match: _front_article(match[0]), title).strip()
+  if "," in title:
+    title = _PART.sub(lambda match: _front_article(match[0]), title)
+  return title.strip()
 
 
 def _front_article(part: str) -> str:

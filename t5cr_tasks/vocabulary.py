@@ -18,7 +18,6 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
-from packaging import version
 from sentencepiece.sentencepiece_model_pb2 import (
   ModelProto,  # pyright: ignore[reportAttributeAccessIssue]
 )
@@ -125,16 +124,9 @@ def train(
     The number of ids, sentinels included.
 
   Raises:
-    DataError: no data set is built in `data_dir`, the text is too short for a
-      model, or SentencePiece is too old.
+    DataError: no data set is built in `data_dir`, or the text is too short for
+      a model.
   """
-  # Older ones end the whole process at a required character without text.
-  if version.parse(sentencepiece.__version__) < version.parse("0.2.3"):
-    raise DataError(
-      f"SentencePiece {sentencepiece.__version__} cannot train a vocabulary of"
-      " this kind. Use 0.2.3 or later: an environment without Apache Beam has"
-      " it."
-    )
   model = io.BytesIO()
   lines = list(_task_text(str(data_dir), seed, max_examples, progress))
   if not lines:
@@ -142,6 +134,9 @@ def train(
       f"No data set of the training tasks is built in {data_dir}, so there is"
       " no text to train a vocabulary on. Run `t5cr data build` first."
     )
+  # SentencePiece before 0.2.3 ends the whole process at a required character
+  # that the text lacks.
+  lines.append(" ".join(_REQUIRED_CHARACTERS))
   try:
     sentencepiece.SentencePieceTrainer.train(
       sentence_iterator=iter(lines),

@@ -113,6 +113,8 @@ def data_build(
   rating_above: Annotated[float, typer.Option("--rating_above")] = 4.0,
   run_length: Annotated[int, typer.Option("--run_length")] = 10,
   relevance_above: Annotated[float, typer.Option("--relevance_above")] = 0.8,
+  beam_runner: options.BeamRunner = None,
+  beam_pipeline_options: options.BeamPipelineOptions = None,
 ) -> None:
   """Build the TFDS data sets whose raw files are there."""
   quiet.import_tensorflow()
@@ -123,7 +125,8 @@ def data_build(
       f"--recommended_from {recommended_from!r} must be 'messages' or "
       "'questions'."
     )
-  options = build.BuildOptions(
+  runner = _runner(beam_runner, beam_pipeline_options)
+  how = build.BuildOptions(
     merge_turns=merge_turns,
     recommended_from=recommended_from,
     rating_above=rating_above,
@@ -134,12 +137,20 @@ def data_build(
     results = build.build(
       raw,
       tfds_data_dir,
-      options=options,
+      options=how,
       max_bad_lines=max_bad_lines,
       only=only,
       progress=reporter,
+      runner=runner,
     )
   _print(build.summary(results))
+
+
+def _runner(name: str | None, pipeline_options: str | None) -> Any:
+  """The Beam runner that the flags name, None where they do not."""
+  from t5cr_tasks.pipelines import runner
+
+  return runner.Runner.parse(name, pipeline_options)
 
 
 @data_app.command("vocabulary")
@@ -211,13 +222,20 @@ def probes_build(
   max_probes: Annotated[
     int | None, typer.Option("--max_probes", help="Of each kind.")
   ] = None,
+  phrased_probes: Annotated[
+    int,
+    typer.Option("--phrased_probes", help="Of each kind, in every phrasing."),
+  ] = 300,
   seed: Annotated[int, typer.Option(help="Of the negatives.")] = 0,
+  beam_runner: options.BeamRunner = None,
+  beam_pipeline_options: options.BeamPipelineOptions = None,
 ) -> None:
   """Build the probe sets from the data sets in a data directory."""
   quiet.import_tensorflow()
   from t5cr_tasks.datasets import build as datasets
   from t5cr_tasks.probes import build
 
+  runner = _runner(beam_runner, beam_pipeline_options)
   with progress.Reporter() as reporter:
     results = build.build(
       tfds_data_dir,
@@ -226,8 +244,10 @@ def probes_build(
       popular_share=popular_share,
       template=template,
       max_probes=max_probes,
+      phrased_probes=phrased_probes,
       seed=seed,
       progress=reporter,
+      runner=runner,
     )
   _print(datasets.summary(results))
   for name, entry in results.items():

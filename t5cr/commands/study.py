@@ -8,6 +8,9 @@ import typer
 
 from t5cr import errors, progress, quiet
 from t5cr.commands import options
+from t5cr.study.baselines import options as baseline_options
+
+_BASELINES = baseline_options.Options()
 
 
 def reproduce(
@@ -143,6 +146,79 @@ def _write_report(given, out, against):
   typer.echo(summary.text(written))
   typer.echo(f"The report is in {out}.")
   return written
+
+
+def baselines(
+  tfds_data_dir: options.DataDir,
+  out: Annotated[
+    pathlib.Path, typer.Option(help="Gets a run folder for each: OUT/NAME.")
+  ],
+  only: Annotated[
+    list[str] | None,
+    typer.Option(help="Only this baseline; repeat for several."),
+  ] = None,
+  seed: Annotated[int, typer.Option(help="Of ALS and BPR.")] = _BASELINES.seed,
+  factors: Annotated[
+    int, typer.Option(help="Of ALS and BPR.")
+  ] = _BASELINES.factors,
+  als_regularization: Annotated[
+    float, typer.Option("--als_regularization")
+  ] = _BASELINES.als_regularization,
+  als_alpha: Annotated[
+    float, typer.Option("--als_alpha", help="Confidence in a liked movie.")
+  ] = _BASELINES.als_alpha,
+  als_iterations: Annotated[
+    int, typer.Option("--als_iterations")
+  ] = _BASELINES.als_iterations,
+  bpr_regularization: Annotated[
+    float, typer.Option("--bpr_regularization")
+  ] = _BASELINES.bpr_regularization,
+  bpr_learning_rate: Annotated[
+    float, typer.Option("--bpr_learning_rate")
+  ] = _BASELINES.bpr_learning_rate,
+  bpr_iterations: Annotated[
+    int, typer.Option("--bpr_iterations")
+  ] = _BASELINES.bpr_iterations,
+  bm25_k1: Annotated[
+    float, typer.Option("--bm25_k1", help="Of the retrieval.")
+  ] = _BASELINES.bm25_k1,
+  bm25_b: Annotated[
+    float, typer.Option("--bm25_b", help="Of the retrieval.")
+  ] = _BASELINES.bm25_b,
+) -> None:
+  """Measure baselines without a language model on the same examples.
+
+  One that is there with the same options and data is left as it is. `t5cr
+  report` takes OUT/NAME beside other runs.
+  """
+  quiet.import_tensorflow()
+  from t5cr.study.baselines import build
+
+  chosen = baseline_options.Options(
+    seed=seed,
+    factors=factors,
+    als_regularization=als_regularization,
+    als_alpha=als_alpha,
+    als_iterations=als_iterations,
+    bpr_regularization=bpr_regularization,
+    bpr_learning_rate=bpr_learning_rate,
+    bpr_iterations=bpr_iterations,
+    bm25_k1=bm25_k1,
+    bm25_b=bm25_b,
+  )
+  with progress.Reporter() as reporter:
+    results = build.run(
+      tfds_data_dir, out, options=chosen, only=only, progress=reporter
+    )
+  for name, status in results.items():
+    typer.echo(f"{name}: {status}")
+  if all(status.startswith("skipped") for status in results.values()):
+    raise errors.UsageError(
+      f"--tfds_data_dir {tfds_data_dir}: no baseline can be measured on it. "
+      "Build the data sets with `t5cr data build`, the probes with `t5cr "
+      "probes build`."
+    )
+  typer.echo(f"The run folders are in {out}.")
 
 
 def doctor(tfds_data_dir: options.SomeDataDir = None) -> None:

@@ -131,11 +131,25 @@ def check_built(name: str) -> None:
   missing = [task for task in task_names(name) if not is_built(task)]
   if missing:
     sources = sorted({_tfds_name(task) for task in missing})
+    others = sorted(set().union(*map(_other_versions, missing)))
+    found = ""
+    if others:
+      found = (
+        f" What is there is of another release (version {', '.join(others)}), "
+        "so it has to be built anew."
+      )
     raise errors.UsageError(
       f"{name} cannot be read: the data set(s) {', '.join(sources)} are not "
-      "built in the TFDS folder in use. Build them with `t5cr data build` "
-      "(probes: `t5cr probes build`) and pass the folder as --tfds_data_dir."
+      f"built in the TFDS folder in use.{found} Build them with `t5cr data "
+      "build` (probes: `t5cr probes build`) and pass the folder as "
+      "--tfds_data_dir."
     )
+
+
+def _other_versions(task_name: str) -> list[str]:
+  """The versions of a Task's data that stand in place of the one it reads."""
+  source = seqio.TaskRegistry.get(task_name).source
+  return getattr(source, "other_versions", list)()
 
 
 def check_trainable(name: str, split: str) -> None:

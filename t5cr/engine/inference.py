@@ -44,9 +44,9 @@ def infer(
 
   Each task has a file `<task>-<mode>.jsonl-00000-of-00001`, one JSON object a
   line in the order of the data: `inputs` (text and other fields of the
-  example), `targets` (text), and `prediction` (text) or `score` (summed
-  log-probability in nats). In mode 'predict_with_aux' a prediction's score is
-  beside it: `"aux": {"scores": …}`.
+  example, and where it is scored the token ids `targets`), `targets` (text),
+  and `prediction` (text) or `score` (summed log-probability in nats). In mode
+  'predict_with_aux' a prediction's score is beside it: `"aux": {"scores": …}`.
 
   Args:
     model: what decodes or scores.
@@ -112,6 +112,9 @@ def _lines(
       model, tokens.inputs, tokens.targets, config, progress
     )
     answers = ({"score": score} for score in scores.tolist())
+    # The mean over the tokens takes their number.
+    for field, ids in zip(fields, tokens.targets, strict=True):
+      field["targets"] = list(map(int, ids))
   elif mode == "predict" and not return_all_decodes:
     predicted = evaluate.predict_tokens(model, tokens.inputs, config, progress)
     texts = feed.detokenize(task_name, predicted.tolist())

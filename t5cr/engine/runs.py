@@ -141,7 +141,9 @@ def claim_output(
   about = folder / RESULTS_FILE
   known = json.loads(about.read_text()) if about.exists() else {}
   before = known.get("data", {})
-  changed = [name for name in data if before.get(name, data[name]) != data[name]]
+  changed = [
+    name for name in data if before.get(name, data[name]) != data[name]
+  ]
   held = ""
   if (folder / FILE).exists():
     held = "a run"

@@ -18,6 +18,9 @@ GAINS = (
   ("redial_tags", "combination", 0.25),
   ("redial_review", "description", 0.08),
 )
+# These hold too without the pairs that a training dialogue names, so they are
+# no echo of the dialogues.
+GAINS_UNNAMED = GAINS[:2]
 WITHIN_OF_BEST = 0.04
 CHANCE = 0.5
 # A model that knows nothing still ranks the dozen popular movies of the sample
@@ -54,6 +57,18 @@ def check(report: Mapping[str, Any]) -> list[Claim]:
   """
   scores = {row["name"]: row["probes"] for row in report["rows"]}
   claims = [_gain(scores, *gain) for gain in GAINS]
+  unnamed = {
+    name: {
+      probe: entry["unnamed"]
+      for probe, entry in probes.items()
+      if "unnamed" in entry
+    }
+    for name, probes in scores.items()
+  }
+  claims += [
+    _gain(unnamed, *gain, of=", pairs that dialogues name left out,")
+    for gain in GAINS_UNNAMED
+  ]
   claims += [_all_near_best(scores, probe) for probe in variants.PROBES]
   claims += [
     _near_chance(scores, name, probe)
@@ -69,11 +84,11 @@ def check(report: Mapping[str, Any]) -> list[Claim]:
 
 
 def _gain(
-  scores: Mapping[str, Any], name: str, probe: str, least: float
+  scores: Mapping[str, Any], name: str, probe: str, least: float, of: str = ""
 ) -> Claim:
   """A row beats ReDial only on a probe, and the intervals do not overlap."""
   text = (
-    f"{variants.ROWS[name].label} raises the {probe} probe by at least "
+    f"{variants.ROWS[name].label} raises the {probe} probe{of} by at least "
     f"{least:.0%}"
   )
   row = scores.get(name, {}).get(probe)

@@ -25,7 +25,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from t5cr import errors
@@ -86,7 +85,10 @@ def _example(line: dict[str, Any]) -> dict[str, Any]:
   fields = {name: _undone(value) for name, value in fields.items()}
   example = {"context": fields.get("inputs_pretokenized")}
   text = line.get("targets", fields.get("targets_pretokenized"))
-  target = line.get("target", {**fields, "text": text})
+  target = {**line.get("target", {**fields, "text": text})}
+  tokens = fields.get("targets")
+  if isinstance(tokens, list):  # token ids, with padding where t5x infers
+    target.setdefault("target_tokens", sum(token != 0 for token in tokens))
   kept = {key: line[key] for key in ("prediction", "score") if key in line}
   if isinstance(kept.get("prediction"), list):  # all decodes, the best last
     kept["prediction"] = kept["prediction"][-1]
@@ -136,13 +138,13 @@ def read_run(directory: pathlib.Path, name: str | None = None) -> Run:
 
   Args:
     directory: holds `inference_eval`, or what inference wrote.
-    name: of the row; by default the folder's name.
+    name: of the row; by default the folder's name, and what run.json says.
 
   Raises:
     UsageError: nothing in it was evaluated or inferred, or shards of what was
       inferred are missing or of two inferences.
   """
-  name = name or directory.resolve().name
+  given, name = name, name or directory.resolve().name
   evaluated = directory / "inference_eval"
   metrics: dict[str, dict[str, Any]] = {}
   files: dict[str, Sequence[pathlib.Path]] = {}
@@ -161,7 +163,7 @@ def read_run(directory: pathlib.Path, name: str | None = None) -> Run:
     )
   row = variants.ROWS.get(name)
   about = stages.read_json(directory / "run.json") or {}
-  label = row.label if row else name
+  label = row.label if row else given or about.get("label", name)
   return Run(name, label, directory, files, metrics, about)
 
 
@@ -220,7 +222,7 @@ def _shards(
   return [directory / there[key] for key in wanted or there]
 
 
-def _field(run: Run, task: str, lines: Sequence[Mapping], name: str) -> list:
+def field(run: Run, task: str, lines: Sequence[Mapping], name: str) -> list:
   """One field of every line."""
   try:
     return [line[name] for line in lines]
@@ -240,7 +242,7 @@ class Measured:
     count: what it is taken over.
     unit: of the count.
     estimate: None where only the value is known.
-    ties: probes with two equal scores.
+    ties: probes with two equal scores; None for what is no probe.
   """
 
   value: float
@@ -272,9 +274,9 @@ def dialogue_metrics(
   written = run.metrics.get(task, {})
   measured = {}
   if lines:
-    targets = _field(run, task, lines, "target")
-    predictions = _field(run, task, lines, "prediction")
-    dialogues = _field(run, task, targets, "dialogue_id")
+    targets = field(run, task, lines, "target")
+    predictions = field(run, task, lines, "prediction")
+    dialogues = field(run, task, targets, "dialogue_id")
     available = metrics.available_statistics()
     for done, (name, statistic) in enumerate(available.items(), start=1):
       sums = statistic.per_example(targets, predictions)
@@ -290,57 +292,6 @@ def dialogue_metrics(
       count = int(written.get(f"{name}_count", len(lines)))
       measured[name] = Measured(written[name], count, statistic.counted)
   return measured
-
-
-def probe_scores(run: Run) -> dict[str, Measured]:
-  """The probe scores of a run, resampled over movies.
-
-  The probes that ask about one movie share its title, so they are drawn
-  together: a movie's ten related movies, a review's four sentences. A probe
-  that asks about no movie (the attribute probe) goes with the one that it
-  wants recommended.
-
-  Returns:
-    probe -> measured, from 0 to 1.
-  """
-  from t5cr_tasks import metrics
-
-  measured = {}
-  for probe in (*variants.PROBES, variants.SEQUENCE_PROBE):
-    task = variants.PROBE_TASK_PREFIX + probe
-    if task not in run.files:
-      continue
-    lines = run.outputs(task)
-    if not lines:
-      written = run.metrics[task]
-      measured[probe] = Measured(
-        written["accuracy"], int(written["count"]), "probes"
-      )
-      continue
-    targets = _field(run, task, lines, "target")
-    wins = metrics.probe_wins(targets, _field(run, task, lines, "score"))
-    if not len(wins):
-      continue
-    movies = _movies_of_probes(targets)
-    # An incomplete probe has no win or loss; then the movies do not line up.
-    clusters = movies if len(movies) == len(wins) else list(range(len(wins)))
-    sums = np.stack([wins[:, 0], np.ones(len(wins))], axis=1)
-    estimate = statistics.bootstrap(
-      sums, clusters, lambda total: total[0] / total[1]
-    )
-    ties = int(wins[:, 1].sum())
-    measured[probe] = Measured(
-      estimate.value, len(wins), "probes", estimate, ties
-    )
-  return measured
-
-
-def _movies_of_probes(targets: Sequence[Mapping[str, Any]]) -> list[str]:
-  """The movie of each probe, in order of first appearance."""
-  movies: dict[int, str] = {}
-  for target in targets:
-    movies.setdefault(target["probe_id"], target["movie"] or target["related"])
-  return list(movies.values())
 
 
 def replies(

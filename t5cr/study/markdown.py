@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from t5cr.study import drawing
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   """A Markdown table."""
@@ -18,6 +20,16 @@ def interval(entry: Mapping[str, Any], digits: int) -> str:
   if entry["low"] is None:
     return ""
   return f"({entry['low']:.{digits}f}–{entry['high']:.{digits}f})"
+
+
+def figure(
+  figures: Mapping[str, drawing.Figure], name: str, caption: str
+) -> str:
+  """A figure that lies beside the page, with words below, if there is one."""
+  if name not in figures:
+    return ""
+  found = figures[name]
+  return f"![{found.alternative}]({found.name}.png)\n\n{caption}"
 
 
 def literal(text: str) -> str:

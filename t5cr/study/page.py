@@ -4,8 +4,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from t5cr.study import claims, page_data, plots, variants
-from t5cr.study.markdown import interval, literal, table
+from t5cr.study import (
+  claims,
+  drawing,
+  page_baselines,
+  page_data,
+  page_probes,
+  variants,
+)
+from t5cr.study.markdown import figure, interval, literal, table
 
 _METRIC_LABELS = {
   "bleu": "BLEU",
@@ -23,7 +30,7 @@ _RESULTS = {True: "✓\u00a0met", False: "✗\u00a0not\u00a0met", None: "–"}
 
 def markdown(
   report: Mapping[str, Any],
-  figures: Mapping[str, plots.Figure],
+  figures: Mapping[str, drawing.Figure],
   comparison: str = "",
 ) -> str:
   """The report as Markdown; figures lie beside it; `comparison` goes in."""
@@ -31,13 +38,13 @@ def markdown(
     _opening(report),
     comparison,
     _table_3(report),
-    _figure(figures, "scores", _FIGURE_3),
-    _figure(figures, "changes", _CHANGES),
+    figure(figures, "scores", _FIGURE_3),
+    figure(figures, "changes", _CHANGES),
     _claims(report),
     _table_2(report),
     _metrics(report),
-    _sequence_probe(report),
-    _leaks(report),
+    page_baselines.markdown(report),
+    page_probes.markdown(report, figures),
     _replies(report),
     page_data.markdown(report),
   ]
@@ -67,7 +74,7 @@ def _opening(report: Mapping[str, Any]) -> str:
     )
   elif corpus["name"]:
     lines.append(f"The corpus is `{corpus['name']}`.")
-  labels = ", ".join(f"{row['label']}" for row in rows)
+  labels = ", ".join(f"{row['label']}" for row in rows) or "none"
   lines.append(
     f"Rows in this report: {labels}. Written by t5cr {report['version']}. The "
     "paper is *Multi-Task End-to-End Training Improves Conversational "
@@ -143,15 +150,6 @@ def _table_3(report: Mapping[str, Any]) -> str:
   return f"## Probe scores\n\n{caption}\n\n{table(header, body)}"
 
 
-def _figure(
-  figures: Mapping[str, plots.Figure], name: str, caption: str
-) -> str:
-  if name not in figures:
-    return ""
-  figure = figures[name]
-  return f"![{figure.alternative}]({figure.name}.png)\n\n{caption}"
-
-
 def _claims(report: Mapping[str, Any]) -> str:
   """What the sample corpus is made to show, and whether it did."""
   if not report["corpus"]["invented"]:
@@ -172,13 +170,14 @@ def _claims(report: Mapping[str, Any]) -> str:
 
 def _table_2(report: Mapping[str, Any]) -> str:
   rows = [row for row in report["rows"] if "bleu" in row["metrics"]]
-  if not rows:
+  baselines = page_baselines.table_2_rows(report)
+  if not rows and not baselines:
     return ""
   body = [
     [f"*{row['model']}*", f"*{row['kind']}*", "*published*"]
     + [f"*{row['bleu']:.2f}*", f"*{row['recall']:.2f}*"]
     for row in report["paper"]["table2"]
-  ]
+  ] + baselines
   for row in rows:
     line = [row["label"], _steps(row), "measured"]
     for name in ("bleu", "recall"):
@@ -194,6 +193,7 @@ def _table_2(report: Mapping[str, Any]) -> str:
     "replaced; Recall is the percentage of the movies that the model named in "
     "a dialogue that the human recommended in that dialogue. Intervals are "
     "bootstrap percentiles over dialogues."
+    + (f" {page_baselines.IN_TABLE_2}" if baselines else "")
   )
   return f"## Dialogue\n\n{caption}\n\n{table(header, body)}"
 
@@ -231,67 +231,6 @@ def _metrics(report: Mapping[str, Any]) -> str:
   )
   header = ["Metric", *(row["label"] for row in rows)]
   return f"{caption}\n\n{table(header, body)}"
-
-
-def _sequence_probe(report: Mapping[str, Any]) -> str:
-  """The recommendation pairs without dialogue around them."""
-  probe = variants.SEQUENCE_PROBE
-  rows = [row for row in report["rows"] if probe in row["probes"]]
-  if not rows:
-    return ""
-  published = report["paper"]["recommendation_sequence"]
-  body = []
-  for row in rows:
-    entry = row["probes"][probe]
-    spoken = row["probes"].get("recommendation")
-    paper = f"*{published['all']:.4f}*" if row["name"] == "all" else ""
-    body.append(
-      [
-        row["label"],
-        f"{spoken['value']:.3f} {interval(spoken, 3)}" if spoken else "–",
-        f"{entry['value']:.3f} {interval(entry, 3)}",
-        paper,
-      ]
-    )
-  header = ["Finetuning tasks", "In dialogue", "As a sequence", "Paper"]
-  caption = (
-    "The recommendation pairs in the words of the MovieLens sequences, without "
-    "dialogue (paper, section 4.1): what is lost between the two columns is "
-    "what the model knows and does not say in a conversation. The paper's "
-    "matrix factorisation scores "
-    f"{published['matrix_factorization']:.4f} on its pairs."
-  )
-  return f"## Without dialogue\n\n{caption}\n\n{table(header, body)}"
-
-
-def _leaks(report: Mapping[str, Any]) -> str:
-  """How many of the probes' pairs a training dialogue names."""
-  body = []
-  for name, entry in report["data"]["probes"].items():
-    leak = entry.get("leak")
-    if leak is None:
-      reason = entry["status"].removeprefix("skipped: ")
-      body.append([name, "–", "–", reason])
-    else:
-      body.append(
-        [
-          name,
-          f"{leak['pairs']:,}",
-          f"{leak['named']:,}",
-          f"{leak['share']:.1%}",
-        ]
-      )
-  if not body:
-    return ""
-  header = ["Probe", "Asked", "Named in a training dialogue", "Share"]
-  caption = (
-    "Of what the probes ask about (a movie or a tag, with the related movie), "
-    "the share that stands together in one training dialogue. Such probes "
-    "could be answered from the dialogues alone."
-  )
-  return (
-    f"## What the dialogues give away\n\n{caption}\n\n{table(header, body)}"
-  )
 
 
 def _replies(report: Mapping[str, Any]) -> str:

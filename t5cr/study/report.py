@@ -5,6 +5,7 @@
 
 import datetime
 import importlib.metadata
+import itertools
 import os
 import pathlib
 import platform
@@ -20,6 +21,8 @@ from t5cr.study import (
   collect,
   page,
   plots,
+  plots_probes,
+  probes,
   rows,
   settings,
   sources,
@@ -28,6 +31,8 @@ from t5cr.study import (
   variants,
   web,
 )
+from t5cr.study.baselines import build as baselines
+from t5cr.study.baselines import folder
 
 _PACKAGES = (
   "flax",
@@ -93,6 +98,7 @@ def write_several(
     report["against"] = against.compare(report, there, str(other))
     comparison = against_page.markdown(report["against"])
   figures = plots.write(report, directory)
+  figures |= plots_probes.write(report, directory)
   stages.write_json(directory / "timing.json", timing(given))
   stages.write_json(directory / "report.json", report)
   markdown = page.markdown(report, figures, comparison)
@@ -127,11 +133,18 @@ def of(
     seqio.set_tfds_data_dir_override(str(studies[0] / "data"))
   estimated = [_estimate(run, progress) for run in runs]
   sources.check_same_data([row for row, _ in estimated], runs)
-  report = _frame(estimated, runs)
+  models = [row["engine"] != folder.ENGINE for row, _ in estimated]
+  report = _frame(
+    list(itertools.compress(estimated, models)),
+    list(itertools.compress(runs, models)),
+  )
+  report["baselines"] = [
+    row for row, _ in estimated if row["engine"] == folder.ENGINE
+  ]
   if studies:
     _add_study(report, studies[0])
   else:
-    known = [row["data"] for row in report["rows"] if row["data"]]
+    known = [row["data"] for row, _ in estimated if row["data"]]
     merged = {name: value for data in known for name, value in data.items()}
     report["data"]["fingerprint"] = merged or None
   return report
@@ -146,7 +159,7 @@ def _records(out: pathlib.Path) -> dict[str, Any]:
 
 
 def _runs_of_study(out: pathlib.Path) -> list[collect.Run]:
-  """The rows of a study that are done."""
+  """The rows of a study that are done, and its baselines."""
   records = _records(out)
   runs = [
     collect.read_run(out / "rows" / name, name)
@@ -158,7 +171,10 @@ def _runs_of_study(out: pathlib.Path) -> list[collect.Run]:
       f"No row of the study {out} is done yet. Run the same `t5cr reproduce` "
       "again: it goes on where it stopped."
     )
-  return runs
+  measured = (out / "baselines" / name for name in baselines.BASELINES)
+  return runs + [
+    collect.read_run(path) for path in measured if (path / "run.json").exists()
+  ]
 
 
 def _add_study(report: dict[str, Any], out: pathlib.Path) -> None:
@@ -166,7 +182,7 @@ def _add_study(report: dict[str, Any], out: pathlib.Path) -> None:
   chosen = stages.read_json(out / "study.json")["settings"]
   records = _records(out)
   data = records["data"]["result"]
-  probes = records.get("probes", {}).get("result", {})
+  probe_sets = records.get("probes", {}).get("result", {})
   _, missing = rows.part(tuple(variants.ROWS), data)
   done = {row["name"] for row in report["rows"]}
   report["corpus"] = {
@@ -191,13 +207,13 @@ def _add_study(report: dict[str, Any], out: pathlib.Path) -> None:
       if name != "max_bad_lines"
     },
     "sets": data,
-    "probes": probes,
+    "probes": probe_sets,
     "vocabulary": records.get("vocabulary", {}).get("inputs", {}).get("size"),
   }
 
 
 def _frame(
-  estimated: Sequence[tuple[dict[str, Any], Mapping[str, collect.Measured]]],
+  estimated: Sequence[tuple[dict[str, Any], Mapping[str, probes.Measured]]],
   runs: Sequence[collect.Run],
 ) -> dict[str, Any]:
   """What a study's and a run's report have in common."""
@@ -208,6 +224,7 @@ def _frame(
     "corpus": {"name": None, "invented": False},
     "settings": {},
     "rows": [row for row, _ in estimated],
+    "paired": probes.paired({row["name"]: scores for row, scores in estimated}),
     "omitted": [],
     "paper": paper(),
     "data": {"fingerprint": None, "sources": None, "sets": {}, "probes": {}},
@@ -318,10 +335,10 @@ def _about(run: collect.Run) -> dict[str, Any]:
 
 def _estimate(
   run: collect.Run, progress: Progress | None
-) -> tuple[dict[str, Any], dict[str, collect.Measured]]:
+) -> tuple[dict[str, Any], dict[str, probes.Measured]]:
   """A row of the report, and its probe scores with their resamples."""
   metrics = collect.dialogue_metrics(run, progress)
-  probes = collect.probe_scores(run)
+  measured = probes.scores(run)
   row = variants.ROWS.get(run.name)
   entry = {
     "name": run.name,
@@ -330,26 +347,30 @@ def _estimate(
     "engine": sources.engine(run),
     "steps": run.step,
     "metrics": {name: _as_json(value) for name, value in metrics.items()},
-    "probes": {name: _as_json(value) for name, value in probes.items()},
+    "probes": {
+      name: _as_json(value) | value.sides for name, value in measured.items()
+    },
+    "phrasings": probes.phrasings(run),
+    "transfer": probes.transfer(measured),
     "data": sources.data(run),
     "examples": sources.examples(run),
     "run": _about(run),
   }
-  return entry, probes
+  return entry, measured
 
 
 def _add_changes(
-  estimated: Sequence[tuple[dict[str, Any], Mapping[str, collect.Measured]]],
+  estimated: Sequence[tuple[dict[str, Any], Mapping[str, probes.Measured]]],
 ) -> None:
   """Adds each probe score's change against the row without extra tasks."""
   base = next(
-    (probes for row, probes in estimated if row["name"] == variants.BASELINE),
+    (scores for row, scores in estimated if row["name"] == variants.BASELINE),
     {},
   )
-  for row, probes in estimated:
+  for row, scores in estimated:
     if row["name"] == variants.BASELINE:
       continue
-    for name, measured in probes.items():
+    for name, measured in scores.items():
       before = base.get(name)
       if before is None or before.estimate is None or not measured.estimate:
         continue

@@ -1,6 +1,6 @@
 """The whole study from one call: raw files in, the paper's tables out.
 
-    raw -> data -> vocabulary -> probes -> rows -> report
+    raw -> data -> vocabulary -> probes -> baselines -> rows -> report
 
 Everything lies in one folder:
 
@@ -9,6 +9,7 @@ Everything lies in one folder:
     OUT/raw/          the sample corpus, if that is the corpus
     OUT/data/         the TFDS data sets
     OUT/vocabulary/   the vocabulary, if the preset trains one
+    OUT/baselines/    a run folder for each baseline that is no T5
     OUT/rows/NAME/    a run folder per row of Table 3, with log.txt
     OUT/report/       report.md, report.html, report.json, plots
 """
@@ -23,6 +24,7 @@ from typing import Any
 from t5cr import progress, quiet
 from t5cr.study import rows, stages, variants
 from t5cr.study import settings as settings_lib
+from t5cr.study.baselines import options as baseline_options
 
 _REPORT_ENDS = ("json", "md", "html")
 
@@ -56,6 +58,7 @@ def reproduce(
     data = _data(study, settings, raw_dir)
     vocabulary = _vocabulary(study, settings, data)
     probes = _probes(study, settings, data)
+    _baselines(study, data, probes)
     made = rows.Made(data=data, vocabulary=vocabulary, probes=probes)
     ran = rows.run(study, settings, made, jobs)
     wrote = _report(study)
@@ -190,6 +193,47 @@ def _probes(
   return result
 
 
+def _baselines(
+  study: stages.Study, data: Mapping[str, Any], probes: Mapping[str, Any]
+) -> None:
+  """Measures the baselines that the data sets allow."""
+  options = baseline_options.Options()
+  inputs = {
+    "data": settings_lib.fingerprints(data),
+    "probes": settings_lib.fingerprints(probes),
+    "options": dataclasses.asdict(options),
+    "version": baseline_options.VERSION,
+  }
+  before = study.record("baselines")
+  if before is not None and before["inputs"] != inputs:
+    # No row depends on them, so that other options are no other study.
+    study.record_path("baselines").unlink()
+
+  def measure() -> Any:
+    quiet.import_tensorflow()
+    from t5cr.study.baselines import build as baselines
+
+    results = baselines.run(
+      study.out / "data",
+      study.out / "baselines",
+      options=options,
+      progress=study.reporter,
+    )
+    for name, status in results.items():
+      if status.startswith("skipped: "):
+        why = status.removeprefix("skipped: ")
+        study.reporter.say(f"Baseline {name!r} is left out: {why}.")
+    return results
+
+  results = (study.record("baselines") or {}).get("result", {})
+  outputs = [
+    study.out / "baselines" / name / "run.json"
+    for name, status in results.items()
+    if not status.startswith("skipped")
+  ]
+  study.stage("baselines", inputs, outputs, measure)
+
+
 def _report(study: stages.Study) -> bool:
   """Writes the report, unless it stands; whether it was written."""
   results = {
@@ -197,6 +241,8 @@ def _report(study: stages.Study) -> bool:
     for pattern in (
       "rows/*/inference_eval/*.jsonl",
       "rows/*/run.json",
+      "baselines/*/inference_eval/*.jsonl",
+      "baselines/*/run.json",
       "stages/*.json",
     )
     for path in study.out.glob(pattern)

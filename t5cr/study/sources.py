@@ -110,7 +110,8 @@ def examples(run: collect.Run) -> dict[str, str]:
     whatever their order and the engine; what has no outputs is left out.
   """
   tasks = {"dialogue": variants.DIALOGUE_TASK}
-  for probe in (*variants.PROBES, variants.SEQUENCE_PROBE):
+  phrased = [probe + variants.PHRASINGS for probe in variants.PROBES]
+  for probe in (*variants.PROBES, variants.SEQUENCE_PROBE, *phrased):
     tasks[probe] = variants.PROBE_TASK_PREFIX + probe
   found = {}
   for name, task in tasks.items():

@@ -22,17 +22,18 @@ def text(report: Mapping[str, Any]) -> str:
   engines = variants.has_other_engines(report["rows"])
   if engines:
     shown.add_column("engine")
-  names = variants.measured_probes(report["rows"])
+  entries = [*report["rows"], *report.get("baselines", ())]
+  names = variants.measured_probes(entries)
   metrics = [
     name
     for name in ("bleu", "recall")
-    if any(name in row["metrics"] for row in report["rows"])
+    if any(name in row["metrics"] for row in entries)
   ]
   for name in names:
     shown.add_column(name, justify="right", no_wrap=True)
   for name in metrics:
     shown.add_column(name, justify="right", no_wrap=True)
-  for row in report["rows"]:
+  for row in entries:
     cells = [_cell(row["probes"].get(name), 3) for name in names]
     cells += [_cell(row["metrics"].get(name), 1) for name in metrics]
     if engines:

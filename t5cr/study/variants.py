@@ -38,6 +38,8 @@ PROBES = types.MappingProxyType(
 )
 SEQUENCE_PROBE = "recommendation_sequence"
 PROBE_TASK_PREFIX = "t5cr_probe_"
+# Behind the name of a probe: some of its pairs in every phrasing.
+PHRASINGS = "_phrasings"
 
 
 def measured_probes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -138,6 +140,7 @@ class Preset:
       sequences (the paper: 30).
     probe_related: how many related movies each is asked with (the paper: 10).
     max_probes: a random subset of this size, or None for every probe.
+    phrased_probes: how many of each kind are asked in every phrasing.
   """
 
   name: str
@@ -146,6 +149,7 @@ class Preset:
   probe_min_count: int
   probe_related: int
   max_probes: int | None
+  phrased_probes: int
 
 
 PRESETS = types.MappingProxyType(
@@ -159,6 +163,7 @@ PRESETS = types.MappingProxyType(
         probe_min_count=30,
         probe_related=10,
         max_probes=1500,
+        phrased_probes=100,
       ),
       Preset(
         "small",
@@ -167,6 +172,7 @@ PRESETS = types.MappingProxyType(
         probe_min_count=5,
         probe_related=10,
         max_probes=1000,
+        phrased_probes=200,
       ),
       Preset(
         "paper",
@@ -175,6 +181,7 @@ PRESETS = types.MappingProxyType(
         probe_min_count=30,
         probe_related=10,
         max_probes=None,
+        phrased_probes=1000,
       ),
     )
   }

@@ -10,6 +10,8 @@ from typing import Any
 
 import markdown_it
 
+_INTERVAL = r"\((?:[\d.]+–[\d.]+|[+−][\d.]+ to [+−][\d.]+)\)"
+
 
 def render(
   text: str, report: Mapping[str, Any], directory: pathlib.Path
@@ -28,7 +30,7 @@ def render(
   body = parser.enable("table").render(text)
   body = body.replace("<table>", '<div class="scroll"><table>')
   body = body.replace("</table>", "</table></div>")
-  body = re.sub(r"\([\d.]+–[\d.]+\)", r"<small>\g<0></small>", body)
+  body = re.sub(_INTERVAL, r"<small>\g<0></small>", body)
   body = re.sub(
     r'<p><img src="([^"]+)\.png" alt="([^"]*)"\s*/?></p>',
     lambda match: _picture(directory, match[1], match[2]),

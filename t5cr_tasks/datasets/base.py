@@ -13,11 +13,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from t5cr_tasks import errors
+from t5cr_tasks import errors, folders
+from t5cr_tasks.datasets import writer
 from t5cr_tasks.raw import counts, files
 
 Progress = Callable[[str, int, int | None, str], None]
-Examples = Iterator[tuple[int, dict[str, Any]]]
+Examples = Iterator[tuple[int | str | bytes, dict[str, Any]]]
 
 _REPORT_EVERY = 256
 
@@ -33,7 +34,7 @@ class Options:
   max_bad_lines: int = 0
 
 
-class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class RawBuilder(writer.LeanBuilder, skip_registration=True):
   """A data set that is read from the raw files in TFDS's `manual_dir`.
 
   Its `info.metadata`, which is stored with it, says what it was made from:
@@ -86,6 +87,17 @@ class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def features(self) -> dict[str, Any]:
     """The features of an example."""
 
+  @abc.abstractmethod
+  def key(self, example: dict[str, Any]) -> int | str | bytes:
+    """What tells an example from all others of its split.
+
+    TFDS orders a split by a hash of this and of the split's name, so the order
+    follows from the examples alone, whoever makes them in whatever order.
+
+    Args:
+      example: as `read_splits` gives it.
+    """
+
   @property
   def full_name(self) -> str:
     """The name without the version, such as `t5cr_movielens/tags`."""
@@ -98,8 +110,10 @@ class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       {
         "name": self.full_name,
         "version": str(self.version),
+        # Examples are ordered by hashes of these keys, not by a counter.
+        "keys": "natural",
         "options": dataclasses.asdict(self.options),
-        "raw": self._hashes(pathlib.Path(raw_dir)),
+        "raw": self._hashes(folders.as_path(raw_dir)),
       },
       sort_keys=True,
     )
@@ -143,7 +157,7 @@ class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
   ) -> dict[str, Examples]:
-    raw_dir = pathlib.Path(dl_manager.manual_dir)
+    raw_dir = folders.as_path(os.fspath(dl_manager.manual_dir))
     splits = self.read_splits(self.find_files(raw_dir))
     return {
       name: self._generate_examples(name, examples, raw_dir)
@@ -153,18 +167,24 @@ class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(
     self, split: str, examples: Iterator[dict[str, Any]], raw_dir: pathlib.Path
   ) -> Examples:
-    # TFDS orders a split by a hash of these keys and the split's name, so the
-    # same raw files give the same bytes.
-    key = -1
-    for key, example in enumerate(examples):
-      yield key, example
-    if key < 0:
-      raise errors.DataError(
-        f"{raw_dir}: no example for the {split} split of {self.full_name}."
-        " What was read, kept and dropped: "
-        f"{json.dumps(self.tallies.to_dict())}. Put complete raw files there,"
-        " or loosen the options that drop what they hold."
-      )
+    example = None
+    for example in examples:
+      yield self.key(example), example
+    if example is None:
+      raise self.no_example(split, raw_dir)
+    self.record_origin(raw_dir)
+
+  def no_example(self, split: str, raw_dir: pathlib.Path) -> errors.DataError:
+    """The error of a split that nothing was left for."""
+    return errors.DataError(
+      f"{raw_dir}: no example for the {split} split of {self.full_name}."
+      " What was read, kept and dropped: "
+      f"{json.dumps(self.tallies.to_dict())}. Put complete raw files there,"
+      " or loosen the options that drop what they hold."
+    )
+
+  def record_origin(self, raw_dir: pathlib.Path) -> None:
+    """Puts what was read, and counted so far, into the metadata."""
     self._metadata.update(
       fingerprint=self.fingerprint(raw_dir),
       options=dataclasses.asdict(self.options),

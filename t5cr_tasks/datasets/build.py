@@ -6,28 +6,25 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import tensorflow_datasets as tfds
 from rich import table as rich_table
 
-from t5cr_tasks import errors
+from t5cr_tasks import errors, folders
 from t5cr_tasks.datasets import base, catalogue, movielens, redial, reviews
+from t5cr_tasks.pipelines.runner import Runner
 from t5cr_tasks.raw import files
 
-_BUILDERS: dict[str, tuple[type[base.RawBuilder], str | None]] = {
+BUILDERS: dict[str, tuple[type[base.RawBuilder], str | None]] = {
   "t5cr_redial": (redial.T5crRedial, None),
   "t5cr_movielens/sequences": (movielens.T5crMovielens, "sequences"),
   "t5cr_movielens/tags": (movielens.T5crMovielens, "tags"),
   "t5cr_reviews": (reviews.T5crReviews, None),
   "t5cr_catalogue": (catalogue.T5crCatalogue, None),
 }
-NAMES = tuple(_BUILDERS)
-
-# Several files per split, so that many readers can share it.
-_MIN_SHARD_BYTES = 8 << 20
+NAMES = tuple(BUILDERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +55,7 @@ def build(
   max_bad_lines: int = 0,
   only: Sequence[str] | None = None,
   progress: base.Progress | None = None,
+  runner: Runner | None = None,
 ) -> dict[str, dict[str, Any]]:
   """Builds every data set whose raw files are there.
 
@@ -72,6 +70,8 @@ def build(
     max_bad_lines: how many malformed lines each set may leave out.
     only: names of the sets to build (from NAMES); their files must be there.
     progress: called as progress(stage, done, total, unit).
+    runner: a Beam runner for the large sets, t5cr_movielens/*; the files are
+      the same.
 
   Returns:
     {name: {"status": "built" or "skipped: why", "counts": what was read, kept
@@ -81,8 +81,8 @@ def build(
   Raises:
     DataError: bad raw files, or none at all.
   """
-  raw_dir = pathlib.Path(raw_dir)
-  data_dir = pathlib.Path(data_dir)
+  raw_dir = folders.as_path(raw_dir)
+  data_dir = folders.as_path(data_dir)
   if not raw_dir.is_dir():
     raise errors.located(
       raw_dir,
@@ -97,14 +97,22 @@ def build(
   settings["max_bad_lines"] = max_bad_lines
   results: dict[str, dict[str, Any]] = {}
   for name in only or NAMES:
-    builder_class, config = _BUILDERS[name]
+    builder_class, config = BUILDERS[name]
+    if runner:
+      builder_class = runner.builder(builder_class)
     own = {field.name for field in dataclasses.fields(builder_class.OPTIONS)}
     set_options = builder_class.OPTIONS(
       **{key: value for key, value in settings.items() if key in own}
     )
     try:
       results[name] = _build_one(
-        builder_class, config, set_options, raw_dir, data_dir, progress
+        builder_class,
+        config,
+        set_options,
+        raw_dir,
+        data_dir,
+        progress,
+        runner,
       )
     except files.MissingSource as error:
       if only:
@@ -125,7 +133,7 @@ def build(
 
 def _check_names(only: Sequence[str] | None) -> None:
   for name in only or ():
-    if name not in _BUILDERS:
+    if name not in BUILDERS:
       raise errors.DataError(
         f"{name} is no data set. Known ones: {', '.join(NAMES)}."
       )
@@ -138,6 +146,7 @@ def _build_one(
   raw_dir: pathlib.Path,
   data_dir: pathlib.Path,
   progress: base.Progress | None,
+  runner: Runner | None,
 ) -> dict[str, Any]:
   def make(directory: pathlib.Path) -> base.RawBuilder:
     return builder_class(
@@ -149,35 +158,23 @@ def _build_one(
   standing = _read_metadata(wanted.data_path)
   if standing.get("fingerprint") == fingerprint:
     return _result(standing)
-  data_dir.mkdir(parents=True, exist_ok=True)
   tfds.disable_progress_bar()
-  with tempfile.TemporaryDirectory(prefix=".building-", dir=data_dir) as folder:
-    workshop = pathlib.Path(folder)
+  with folders.workshop(data_dir, ".building-") as workshop:
     builder = make(workshop)
     builder.report(0, None, "files")
     builder.download_and_prepare(
       download_config=tfds.download.DownloadConfig(
-        manual_dir=raw_dir, min_shard_size=_MIN_SHARD_BYTES
+        manual_dir=raw_dir,
+        beam_options=runner and runner.pipeline_options(),
       )
     )
-    _put(builder.data_path, wanted.data_path, workshop / "replaced")
+    folders.put(builder.data_path, wanted.data_path, workshop)
   return _result(_read_metadata(wanted.data_path))
-
-
-def _put(
-  new: os.PathLike[str], place: os.PathLike[str], old: pathlib.Path
-) -> None:
-  """Puts a complete data set in its place; what stood there goes to `old`."""
-  target = pathlib.Path(place)
-  target.parent.mkdir(parents=True, exist_ok=True)
-  if target.exists():
-    target.rename(old)
-  os.rename(new, target)
 
 
 def _read_metadata(path: os.PathLike[str]) -> dict[str, Any]:
   try:
-    text = (pathlib.Path(path) / "metadata.json").read_text("utf-8")
+    text = (folders.as_path(path) / "metadata.json").read_text("utf-8")
     return json.loads(text)
   except (FileNotFoundError, json.JSONDecodeError):
     return {}
@@ -201,7 +198,7 @@ def available(data_dir: str | os.PathLike[str]) -> dict[str, str]:
   Returns:
     {name without version: fingerprint}, probe sets included, by name.
   """
-  data_dir = pathlib.Path(data_dir)
+  data_dir = folders.as_path(data_dir)
   found: dict[str, str] = {}
   for path in sorted(data_dir.glob("t5cr_*/**/metadata.json")):
     fingerprint = _read_metadata(path.parent).get("fingerprint")

@@ -48,6 +48,11 @@ class T5crCatalogue(base.RawBuilder):
     """All of it is the train split."""
     return {"train": self._titles(paths)}
 
+  def key(self, example: dict[str, Any]) -> int | str | bytes:
+    """The title in its corpus."""
+    # As bytes, for TFDS takes the backslash in a text for a slash.
+    return f"{example['source']}/{example['title']}".encode()
+
   def _titles(self, paths: dict[str, pathlib.Path]) -> Iterator[dict[str, Any]]:
     if redial.MOVIE_LIST in paths:
       found = _distinct(self._redial(paths), self.tallies["redial titles"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,34 @@ class MovielensOptions(base.Options):
   rating_above: float = 4.0
   run_length: int = 10
   relevance_above: float = 0.8
+
+
+def run_example(
+  row: Mapping[str, Any], movies: Mapping[int, str]
+) -> dict[str, Any]:
+  """The example of a row of `raw.cut_runs`."""
+  return {**row, "titles": [movies[movie] for movie in row["movie_ids"]]}
+
+
+def tag_example(
+  row: Mapping[str, Any], movies: Mapping[int, str], tags: Mapping[int, str]
+) -> dict[str, Any]:
+  """The example of a row of `raw.gather_tags`."""
+  return {
+    "movie_id": row["movie_id"],
+    "title": movies[row["movie_id"]],
+    "tags": [tags[tag] for tag in row["tag_ids"]],
+  }
+
+
+def run_key(example: Mapping[str, Any]) -> str:
+  """What tells a run from all others."""
+  return f"{example['user_id']}/{example['run']}"
+
+
+def tag_key(example: Mapping[str, Any]) -> int:
+  """What tells a tagged movie from all others."""
+  return example["movie_id"]
 
 
 class T5crMovielens(base.RawBuilder):
@@ -82,6 +110,12 @@ class T5crMovielens(base.RawBuilder):
       return {"train": self._sequences(paths)}
     return {"train": self._tags(paths)}
 
+  def key(self, example: dict[str, Any]) -> int | str | bytes:
+    """The run of the user, or the movie."""
+    if self.full_name == f"{self.name}/sequences":
+      return run_key(example)
+    return tag_key(example)
+
   def _movies(self, paths: dict[str, pathlib.Path]) -> dict[int, str]:
     return raw.read_movies(
       paths[raw.MOVIES], self.bad_lines, self.tallies["movies"]
@@ -102,7 +136,7 @@ class T5crMovielens(base.RawBuilder):
     for row in self.count_progress(
       runs.iter_rows(named=True), runs.height, "runs"
     ):
-      yield {**row, "titles": [movies[movie] for movie in row["movie_ids"]]}
+      yield run_example(row, movies)
 
   def _tags(self, paths: dict[str, pathlib.Path]) -> Iterator[dict[str, Any]]:
     movies = self._movies(paths)
@@ -120,8 +154,4 @@ class T5crMovielens(base.RawBuilder):
     for row in self.count_progress(
       tagged.iter_rows(named=True), tagged.height, "movies"
     ):
-      yield {
-        "movie_id": row["movie_id"],
-        "title": movies[row["movie_id"]],
-        "tags": [tags[tag] for tag in row["tag_ids"]],
-      }
+      yield tag_example(row, movies, tags)

@@ -1,4 +1,4 @@
-"""TFDS data set `t5cr_probes`: two records for each probe.
+"""TFDS data set `t5cr_probes`: two records for each probe and phrasing.
 
 The records are made by `t5cr_tasks.probes.build`, which hands a `Table` over;
 without one the builder only reads what was written.
@@ -6,13 +6,14 @@ without one the builder only reads what was written.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Int
 
 from t5cr_tasks import titles
-from t5cr_tasks.datasets import base
+from t5cr_tasks.datasets import base, writer
 from t5cr_tasks.errors import DataError
 from t5cr_tasks.probes import templates
 from t5cr_tasks.probes.candidates import Probes
@@ -24,7 +25,8 @@ _DESCRIPTION = """\
 Probe studies of a conversational recommender: each probe asks whether a related
 movie is more likely than a popular one drawn at random. Two records a probe,
 one after the other under one probe_id: candidate 0 is the related one,
-candidate 1 the negative.
+candidate 1 the negative. A configuration PROBE_phrasings asks some of the very
+same probes in every phrasing, which `template` names.
 """
 
 
@@ -34,28 +36,41 @@ class Table:
 
   Attributes:
     probe: which kind of probe, one of `templates.PROBES`.
-    template: name of the phrasing.
+    phrasings: names of the phrasings; all probes are asked in the first, then
+      all in the next.
     probes: the probes, as indices into the texts below.
     titles: title of each movie.
+    decile: [probes] which tenth of the popular movies the negative is from,
+      from 1, the most frequent.
+    named: [probes] 1 where the training dialogues name the pair, 0 where not,
+      -1 where there are none to search.
     tags: the tags.
     sentences: sentences of reviews.
   """
 
   probe: str
-  template: str
+  phrasings: Sequence[str]
   probes: Probes
   titles: Sequence[str]
+  decile: Int[np.ndarray, " probes"]
+  named: Int[np.ndarray, " probes"]
   tags: Sequence[str] = ()
   sentences: Sequence[str] = ()
 
   def __len__(self) -> int:
     """Number of records."""
-    return 2 * len(self.probes)
+    return 2 * len(self.probes) * len(self.phrasings)
 
 
 def records(table: Table) -> Iterator[dict[str, Any]]:
   """The records of a probe set, both of a probe next to each other."""
-  phrasing = templates.find(table.probe, table.template)
+  for name in table.phrasings:
+    yield from _phrased(table, name)
+
+
+def _phrased(table: Table, template: str) -> Iterator[dict[str, Any]]:
+  """The records in one phrasing."""
+  phrasing = templates.find(table.probe, template)
   swaps_input = table.probe == "description"
 
   def pick(texts: Sequence[str], index: int) -> str:
@@ -65,9 +80,11 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
     getattr(table.probes, field.name).tolist()
     for field in dataclasses.fields(Probes)
   )
-  for probe_id, movie, related, negative, tag, rank, sentence in zip(
-    *columns, strict=True
+  strata = zip(table.decile.tolist(), table.named.tolist(), strict=True)
+  for probe, (decile, named) in zip(
+    zip(*columns, strict=True), strata, strict=True
   ):
+    probe_id, movie, related, negative, tag, rank, sentence = probe
     shared = {
       "probe_id": probe_id,
       "movie": pick(table.titles, movie),
@@ -75,7 +92,9 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
       "negative": pick(table.titles, negative),
       "tag": pick(table.tags, tag),
       "rank": rank,
-      "template": table.template,
+      "decile": decile,
+      "named": named,
+      "template": template,
     }
     said = pick(table.sentences, sentence)
     for candidate, title in enumerate((shared["related"], shared["negative"])):
@@ -95,15 +114,23 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
       }
 
 
-class T5crProbes(tfds.core.GeneratorBasedBuilder):
-  """Probe sets, one configuration for each kind of probe."""
+class T5crProbes(writer.LeanBuilder):
+  """Probe sets: one for each kind of probe, one for each with phrasings."""
 
   name = "t5cr_probes"
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First version."}
+  VERSION = tfds.core.Version("1.1.0")
+  RELEASE_NOTES = {
+    "1.0.0": "First version.",
+    "1.1.0": "Fields decile and named; sets with all phrasings.",
+  }
   BUILDER_CONFIGS = [
     tfds.core.BuilderConfig(name=probe, description=f"The {probe} probe.")
     for probe in templates.PROBES
+  ] + [
+    tfds.core.BuilderConfig(
+      name=name, description=f"Some of the {probe} probe, in every phrasing."
+    )
+    for name, probe in templates.PHRASED.items()
   ]
 
   def __init__(
@@ -143,6 +170,8 @@ class T5crProbes(tfds.core.GeneratorBasedBuilder):
           "negative": tfds.features.Text(),
           "tag": tfds.features.Text(),
           "rank": np.int32,
+          "decile": np.int32,
+          "named": np.int32,
           "template": tfds.features.Text(),
         }
       ),
@@ -168,7 +197,8 @@ class T5crProbes(tfds.core.GeneratorBasedBuilder):
     return {"validation": self._generate_examples(self._table)}
 
   def _generate_examples(self, table: Table):
-    stage = f"write {table.probe} probes"
+    config = cast(tfds.core.BuilderConfig, self.builder_config)
+    stage = f"write {config.name} probes"
     for key, record in enumerate(records(table)):
       if self._progress and key % _REPORT_EVERY == 0:
         self._progress(stage, key, len(table), "records")

@@ -235,6 +235,10 @@ class T5crRedial(base.RawBuilder):
       for split, file_name in raw.SPLIT_FILES.items()
     }
 
+  def key(self, example: dict[str, Any]) -> int | str | bytes:
+    """The turn of the dialogue."""
+    return f"{example['dialogue_id']}/{example['turn']}"
+
   def _read_split(
     self, split: str, path: pathlib.Path, table: TitleTable
   ) -> Iterator[dict[str, Any]]:

@@ -41,3 +41,7 @@ class T5crReviews(base.RawBuilder):
     reviews = raw.read_reviews(path, self.bad_lines, self.tallies["reviews"])
     counted = self.count_progress(reviews, files.count_lines(path), "reviews")
     return {"train": (dataclasses.asdict(review) for review in counted)}
+
+  def key(self, example: dict[str, Any]) -> int | str | bytes:
+    """The line of the review."""
+    return example["review_id"]

@@ -4,19 +4,20 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
-import shutil
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
+from t5cr_tasks import folders
 from t5cr_tasks.datasets import build as datasets_build
 from t5cr_tasks.datasets.base import Progress
 from t5cr_tasks.datasets.probes import T5crProbes, Table
 from t5cr_tasks.errors import DataError
-from t5cr_tasks.probes import leaks, sources, templates, worlds
+from t5cr_tasks.pipelines.runner import Runner
+from t5cr_tasks.probes import candidates, leaks, sources, templates, worlds
+from t5cr_tasks.probes.candidates import Probes
 from t5cr_tasks.probes.sources import (
   DIALOGUES,
   REVIEWS,
@@ -26,6 +27,7 @@ from t5cr_tasks.probes.sources import (
   Tags,
 )
 from t5cr_tasks.probes.worlds import ProbeOptions, World
+from t5cr_tasks.raw.counts import Tallies
 
 # The data sets that each probe is made from (Table 4, "MovieLens Data Source").
 SOURCES = {
@@ -35,6 +37,8 @@ SOURCES = {
   "description": (SEQUENCES, REVIEWS),
   "recommendation_sequence": (SEQUENCES,),
 }
+# Probe set -> the probe that it is of.
+SETS = {probe: probe for probe in templates.PROBES} | templates.PHRASED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ def build(
   *,
   options: ProbeOptions | None = None,
   progress: Progress | None = None,
+  runner: Runner | None = None,
   **changes: Any,
 ) -> dict[str, dict[str, Any]]:
   """Writes the probe sets whose sources are in a data directory.
@@ -62,10 +67,11 @@ def build(
     data_dir: TFDS data directory; it holds the sources and gets the probes.
     options: how the probes are made; the paper's way by default.
     progress: called as progress(stage, done, total, unit).
+    runner: a Beam runner; the files are the same.
     **changes: options by name, such as `min_count=10` or `template='short'`.
 
   Returns:
-    For each probe {"status": "built" or "skipped: <why>", "counts": what was
+    For each of SETS {"status": "built" or "skipped: <why>", "counts": what was
     read, kept and dropped, "fingerprint": hex, "leak": {"pairs", "named",
     "share"}}, kept in the metadata of the data set too. "leak" is None where
     there are no training dialogues to search; a skipped set has no counts and
@@ -84,25 +90,29 @@ def build(
       " from. Build it first with `t5cr data build`, from ratings of MovieLens."
     )
   results: dict[str, dict[str, Any]] = {}
-  wanted: dict[str, dict[str, Any]] = {}
-  for probe in templates.PROBES:
-    missing = [name for name in SOURCES[probe] if name not in available]
+  # Probe -> the sets of it that are to be built -> what they are made from.
+  wanted: dict[str, dict[str, dict[str, Any]]] = {}
+  for name, probe in SETS.items():
+    missing = [source for source in SOURCES[probe] if source not in available]
     if missing:
-      results[probe] = _skipped(f"{missing[0]} is not in {directory}")
+      results[name] = _skipped(f"{missing[0]} is not in {directory}")
       continue
-    origin = _origin(probe, options, available)
-    if available.get(f"{T5crProbes.name}/{probe}") == origin["fingerprint"]:
-      standing = T5crProbes(data_dir=directory, config=probe)
-      results[probe] = _result(standing.info.metadata or {})
+    if name in templates.PHRASED and not options.phrased_probes:
+      results[name] = _skipped("phrased_probes is 0")
+      continue
+    origin = _origin(name, options, available)
+    if available.get(f"{T5crProbes.name}/{name}") == origin["fingerprint"]:
+      standing = T5crProbes(data_dir=directory, config=name)
+      results[name] = _result(standing.info.metadata or {})
     else:
-      wanted[probe] = origin
+      wanted.setdefault(probe, {})[name] = origin
   if wanted:
-    inputs = _read(directory, wanted, available, options, progress)
-    for probe, origin in wanted.items():
-      results[probe] = _build_one(
-        directory, probe, origin, inputs, options, progress
+    inputs = _read(directory, wanted, available, options, progress, runner)
+    for probe, origins in wanted.items():
+      results |= _build_sets(
+        directory, probe, origins, inputs, options, progress, runner
       )
-  return {probe: results[probe] for probe in templates.PROBES}
+  return {name: results[name] for name in SETS}
 
 
 def _skipped(why: str) -> dict[str, Any]:
@@ -124,16 +134,19 @@ def _result(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _origin(
-  probe: str, options: ProbeOptions, available: Mapping[str, str]
+  name: str, options: ProbeOptions, available: Mapping[str, str]
 ) -> dict[str, Any]:
   """What a probe set is made from, and the fingerprint of that."""
+  chosen = dataclasses.asdict(options)
+  # Only what the set depends on, so that another phrasing leaves the rest.
+  del chosen["template" if name in templates.PHRASED else "phrased_probes"]
   # The dialogues make no probe, but its leak share comes from them.
-  names = [*SOURCES[probe], DIALOGUES]
+  names = [*SOURCES[SETS[name]], DIALOGUES]
   origin = {
-    "options": dataclasses.asdict(options),
+    "options": chosen,
     "sources": {name: available.get(name) for name in names},
   }
-  identity = {"probe": probe, "version": str(T5crProbes.VERSION), **origin}
+  identity = {"probe": name, "version": str(T5crProbes.VERSION), **origin}
   text = json.dumps(identity, sort_keys=True)
   return {**origin, "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -144,17 +157,11 @@ def _read(
   available: Mapping[str, str],
   options: ProbeOptions,
   progress: Progress | None,
+  runner: Runner | None,
 ) -> _Inputs:
   """Reads what the wanted probes need."""
   needed = {name for probe in wanted for name in SOURCES[probe]}
-  runs = sources.read_runs(data_dir, progress)
-  if progress:
-    progress("count co-occurrences", 0, len(runs.lengths), "runs")
-  world = worlds.probed_world(runs, options)
-  if progress:
-    progress(
-      "count co-occurrences", len(runs.lengths), len(runs.lengths), "runs"
-    )
+  world = _world(data_dir, options, progress, runner)
   tags = sentences = named = None
   if TAGS in needed:
     tags = sources.read_tags(data_dir, world.titles, progress)
@@ -178,65 +185,124 @@ def _read(
   return _Inputs(world, tags, sentences, named)
 
 
-def _build_one(
+def _world(
+  data_dir: str,
+  options: ProbeOptions,
+  progress: Progress | None,
+  runner: Runner | None,
+) -> World:
+  """The movies that are probed."""
+  stage = "count co-occurrences"
+  if runner:
+    from t5cr_tasks.pipelines import cooccurrence
+
+    if progress:
+      progress(stage, 0, None, "runs")
+    return cooccurrence.probed_world(data_dir, options, runner)
+  runs = sources.read_runs(data_dir, progress)
+  if progress:
+    progress(stage, 0, len(runs.lengths), "runs")
+  world = worlds.probed_world(runs, options)
+  if progress:
+    progress(stage, len(runs.lengths), len(runs.lengths), "runs")
+  return world
+
+
+def _build_sets(
   data_dir: str,
   probe: str,
-  origin: Mapping[str, Any],
+  origins: Mapping[str, Mapping[str, Any]],
   inputs: _Inputs,
   options: ProbeOptions,
   progress: Progress | None,
-) -> dict[str, Any]:
-  """Makes and writes one probe set."""
+  runner: Runner | None,
+) -> dict[str, dict[str, Any]]:
+  """Makes the probes of one kind, and writes the sets of them."""
   world = inputs.world
   probes, counts = worlds.make_probes(
     probe, world, options, tags=inputs.tags, sentences=inputs.sentences
   )
   if not len(probes):
-    return _skipped(
+    skipped = _skipped(
       f"of {counts['probes']['read']} possible probes about"
       f" {len(world.titles)} movies none has an admissible negative among the"
       f" {len(world.popular)} popular ones"
     )
-  leak = None
-  if inputs.named is not None:
-    leak = leaks.share(
-      leaks.is_named(probe, probes, inputs.named, len(world.titles))
+    return dict.fromkeys(origins, skipped)
+  results = {}
+  for name, origin in origins.items():
+    chosen, phrasings = probes, (options.template,)
+    if name in templates.PHRASED:
+      chosen, counts = _phrased(probe, probes, options)
+      phrasings = templates.NAMES
+    named = np.full(len(chosen), -1)
+    leak = None
+    if inputs.named is not None:
+      named = leaks.is_named(probe, chosen, inputs.named, len(world.titles))
+      leak = leaks.share(named)
+    metadata = {**origin, "counts": counts, "leak": leak}
+    table = Table(
+      probe=probe,
+      phrasings=phrasings,
+      probes=chosen,
+      titles=world.titles,
+      decile=_deciles(world, chosen),
+      named=named.astype(np.int32),
+      tags=inputs.tags.names if inputs.tags else (),
+      sentences=inputs.sentences.texts if inputs.sentences else (),
     )
-  metadata = {**origin, "counts": counts, "leak": leak}
-  table = Table(
-    probe=probe,
-    template=options.template,
-    probes=probes,
-    titles=world.titles,
-    tags=inputs.tags.names if inputs.tags else (),
-    sentences=inputs.sentences.texts if inputs.sentences else (),
+    _write(data_dir, name, table, metadata, progress, runner)
+    results[name] = _result(metadata)
+  return results
+
+
+def _phrased(
+  probe: str, probes: Probes, options: ProbeOptions
+) -> tuple[Probes, dict[str, Any]]:
+  """The probes that are asked in every phrasing, and the count of them."""
+  # Another stream than that of the negatives, so that these are the same ones
+  # whatever this draws.
+  rng = np.random.default_rng(
+    [options.seed, templates.PROBES.index(probe), len(templates.PROBES)]
   )
-  _write(data_dir, table, metadata, progress)
-  return _result(metadata)
+  chosen = candidates.subset(probes, options.phrased_probes, rng)
+  tallies = Tallies()
+  tallies["probes"].keep(len(chosen))
+  tallies["probes"].drop("over phrased_probes", len(probes) - len(chosen))
+  tallies["probes"].note("phrasings", len(templates.NAMES))
+  return chosen, tallies.to_dict()
+
+
+def _deciles(world: World, probes: Probes) -> np.ndarray:
+  """[probes] the tenth of the popular movies that each negative is from."""
+  place = np.zeros(len(world.titles), np.int64)
+  place[world.popular] = np.arange(len(world.popular))
+  return place[probes.negative] * 10 // len(world.popular) + 1
 
 
 def _write(
   data_dir: str,
+  name: str,
   table: Table,
   metadata: dict[str, Any],
   progress: Progress | None,
+  runner: Runner | None,
 ) -> None:
   """Writes a probe set beside the one that stands, then puts it in place."""
   tfds.disable_progress_bar()
-  with tempfile.TemporaryDirectory(
-    prefix=".probes-", dir=data_dir
-  ) as temporary:
-    builder = T5crProbes(
+  with folders.workshop(data_dir, ".probes-") as temporary:
+    builder_class = runner.builder(T5crProbes) if runner else T5crProbes
+    builder = builder_class(
       table=table,
       metadata=metadata,
       progress=progress,
       data_dir=temporary,
-      config=table.probe,
+      config=name,
     )
-    builder.download_and_prepare()
-    written = pathlib.Path(builder.data_dir)
-    final = pathlib.Path(data_dir) / written.relative_to(temporary)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    if final.exists():
-      shutil.move(final, pathlib.Path(temporary) / "replaced")
-    written.rename(final)
+    builder.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(
+        beam_options=runner and runner.pipeline_options()
+      )
+    )
+    final = builder_class(data_dir=data_dir, config=name)
+    folders.put(builder.data_path, final.data_path, temporary)

@@ -8,12 +8,14 @@ titles are what joins the sequences, the tags, the reviews and the dialogues.
 import dataclasses
 import heapq
 import itertools
+import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from jaxtyping import Int
 
@@ -25,8 +27,11 @@ SEQUENCES = "t5cr_movielens/sequences"
 TAGS = "t5cr_movielens/tags"
 REVIEWS = "t5cr_reviews"
 DIALOGUES = "t5cr_redial"
+RUN_FEATURES = ("movie_ids", "titles")
 _VERSION = "1.0.0"
 _BATCH = 1024
+# Ids below this one are looked up in a table; MovieLens' are below 2^18.
+_TABLE_SIZE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,37 +83,68 @@ def _batches(
   features: Sequence[str],
   *,
   progress: Progress | None,
-  first: Mapping[str, int] | None = None,
 ) -> Iterator[dict]:
   """Batches of a training split, lists of texts or ids as ragged tensors.
+
+  Records are parsed a batch at a time, which TFDS does one by one.
 
   Args:
     data_dir: the TFDS data directory.
     name: the data set, without version.
     features: the features to read.
     progress: told of the records read.
-    first: features that are lists, with how many items of each to read.
   """
-  cut = {key: slice(count) for key, count in (first or {}).items()}
-
-  def select(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-      key: record[key][cut[key]] if key in cut else record[key]
-      for key in features
-    }
-
-  # Any, for TFDS decorates its methods and so hides their signatures.
-  builder: Any = tfds.builder(f"{name}:{_VERSION}", data_dir=data_dir)
-  dataset = builder.as_dataset(split="train").map(select)
-  total = builder.info.splits["train"].num_examples
+  paths, spec, total = record_files(data_dir, name, features)
   done = 0
-  for batch in dataset.ragged_batch(_BATCH).prefetch(2):
+  for batch in parsed(paths, spec):
     if progress:
       progress(f"read {name}", done, total, "records")
     yield batch
     done += int(batch[features[0]].shape[0])
   if progress:
     progress(f"read {name}", done, total, "records")
+
+
+def record_files(
+  data_dir: str, name: str, features: Sequence[str]
+) -> tuple[list[str], dict[str, Any], int]:
+  """The files of a training split, how `parsed` reads them, and its records.
+
+  Args:
+    data_dir: the TFDS data directory.
+    name: the data set, without version.
+    features: the features to read.
+  """
+  # Any, for TFDS decorates its methods and so hides their signatures.
+  builder: Any = tfds.builder(f"{name}:{_VERSION}", data_dir=data_dir)
+  split = builder.info.splits["train"]
+  spec = {key: _parsing(builder.info.features[key]) for key in features}
+  paths = [os.fspath(path) for path in split.filepaths]
+  return paths, spec, split.num_examples
+
+
+def parsed(paths: Sequence[str], spec: Mapping[str, Any]) -> tf.data.Dataset:
+  """Batches of the records in some files, in order."""
+  return (
+    tf.data.TFRecordDataset(list(paths))
+    .batch(_BATCH)
+    .map(
+      lambda records: tf.io.parse_example(records, spec),
+      num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    .prefetch(2)
+  )
+
+
+def _parsing(feature: Any) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
+  """How a feature stands in a record: numbers as int64, whatever they are."""
+  is_list = isinstance(feature, tfds.features.Sequence)
+  inner = feature.feature if is_list else feature
+  is_text = isinstance(inner, tfds.features.Text)
+  dtype = tf.string if is_text else tf.int64
+  if is_list:
+    return tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+  return tf.io.FixedLenFeature((), dtype)
 
 
 def _texts(ragged) -> list[list[str]]:
@@ -143,27 +179,48 @@ def merge_titles(
 
 def read_runs(data_dir: str, progress: Progress | None = None) -> Runs:
   """Reads the sequences data set."""
-  ids, lengths = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-  title_of: dict[int, str] = {}
-  for batch in _batches(
-    data_dir, SEQUENCES, ("movie_ids", "titles"), progress=progress
-  ):
-    flat = batch["movie_ids"].flat_values.numpy()
-    texts = batch["titles"].flat_values.numpy()
-    ids.append(flat)
-    lengths.append(batch["movie_ids"].row_lengths().numpy())
-    distinct, places = np.unique(flat, return_index=True)
-    known = zip(distinct.tolist(), places.tolist(), strict=True)
-    for movie_id, place in known:
-      if movie_id not in title_of:
-        title_of[movie_id] = texts[place].decode()
-  items = np.concatenate(ids)
-  movie_ids = np.unique(items)
+  items, lengths, title_of = collect_runs(
+    _batches(data_dir, SEQUENCES, RUN_FEATURES, progress=progress)
+  )
+  movie_ids, places = distinct(items)
   merged, titles = merge_titles(
     movie_ids, [title_of[movie_id] for movie_id in movie_ids.tolist()]
   )
-  movies = merged[np.searchsorted(movie_ids, items)]
-  return Runs(movies, np.concatenate(lengths), titles)
+  return Runs(merged[places], lengths, titles)
+
+
+def distinct(
+  ids: Int[np.ndarray, " items"],
+) -> tuple[Int[np.ndarray, " ids"], Int[np.ndarray, " items"]]:
+  """The distinct ids, ascending, and the place of each item's among them."""
+  if not len(ids) or ids.min() < 0 or ids.max() >= _TABLE_SIZE:
+    return np.unique(ids, return_inverse=True)
+  # Millions of ids are looked up far sooner than sorted.
+  found = np.flatnonzero(np.bincount(ids))
+  table = np.zeros(found[-1] + 1, np.int32)
+  table[found] = np.arange(len(found))
+  return found, table[ids]
+
+
+def collect_runs(
+  batches: Iterable[Mapping[str, Any]],
+) -> tuple[Int[np.ndarray, " items"], Int[np.ndarray, " runs"], dict[int, str]]:
+  """(movie id of every item, items of every run, title by movie id)."""
+  ids, lengths = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+  title_of: dict[int, str] = {}
+  for batch in batches:
+    flat = batch["movie_ids"].flat_values.numpy()
+    ids.append(flat)
+    lengths.append(batch["movie_ids"].row_lengths().numpy())
+    place_of = dict(zip(flat.tolist(), range(len(flat)), strict=True))
+    new = [movie_id for movie_id in place_of if movie_id not in title_of]
+    # Most batches have few new movies: only their titles leave TensorFlow.
+    texts = tf.gather(
+      batch["titles"].flat_values, [place_of[movie_id] for movie_id in new]
+    )
+    for movie_id, text in zip(new, texts.numpy(), strict=True):
+      title_of[movie_id] = text.decode()
+  return np.concatenate(ids), np.concatenate(lengths), title_of
 
 
 def title_index(titles: Sequence[str]) -> dict[str, int]:
@@ -279,7 +336,6 @@ def read_sentences(
     REVIEWS,
     ("review_id", "title", "sentences"),
     progress=progress,
-    first={"sentences": sentences_per_review},
   )
   return first_sentences(
     (
@@ -288,7 +344,7 @@ def read_sentences(
       for review_id, title, sentences in zip(
         batch["review_id"].numpy(),
         batch["title"].numpy(),
-        _texts(batch["sentences"]),
+        _texts(batch["sentences"][:, :sentences_per_review]),
         strict=True,
       )
     ),

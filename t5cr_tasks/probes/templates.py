@@ -119,6 +119,14 @@ TEMPLATES: dict[str, dict[str, Template]] = {
 
 PROBES = tuple(TEMPLATES)
 
+# The probe sets that ask some of a probe's pairs in every phrasing.
+_PHRASINGS = "_phrasings"
+PHRASED = {
+  f"{probe}{_PHRASINGS}": probe
+  for probe, phrasings in TEMPLATES.items()
+  if len(set(phrasings.values())) > 1
+}
+
 
 def find(probe: str, name: str) -> Template:
   """The phrasing of a probe by its name.

@@ -24,7 +24,9 @@ class ProbeOptions:
     template: name of the phrasing, see `templates`.
     max_probes: at most so many probes of each kind, drawn at random; None for
       all.
-    seed: of the negatives and of that draw.
+    phrased_probes: so many probes of each kind of Table 3, drawn at random,
+      are asked in every phrasing as well; 0 for none.
+    seed: of the negatives and of those draws.
     reviews_per_movie: reviews that the description probe takes of a movie.
     sentences_per_review: sentences that it takes of each.
   """
@@ -34,6 +36,7 @@ class ProbeOptions:
   popular_share: float = 0.1
   template: str = "paper"
   max_probes: int | None = None
+  phrased_probes: int = 300
   seed: int = 0
   reviews_per_movie: int = 1
   sentences_per_review: int = 4
@@ -44,6 +47,7 @@ class ProbeOptions:
       "min_count": 0,
       "related": 1,
       "max_probes": 1,
+      "phrased_probes": 0,
       "seed": 0,
       "reviews_per_movie": 1,
       "sentences_per_review": 1,
@@ -97,6 +101,19 @@ def probed_world(runs: Runs, options: ProbeOptions) -> World:
   """
   matrix = cooccurrence.incidence(runs.movies, runs.lengths, len(runs.titles))
   counts = cooccurrence.frequency(matrix)
+  probed = over_threshold(counts, options)
+  related = cooccurrence.top_related(matrix[:, probed], options.related).movies
+  return make_world(runs.titles, counts, related, options)
+
+
+def over_threshold(
+  counts: Int[np.ndarray, " movies"], options: ProbeOptions
+) -> Int[np.ndarray, " probed"]:
+  """The movies that are probed, by the number of runs that each is in.
+
+  Raises:
+    DataError: they are not even two.
+  """
   probed = np.flatnonzero(counts > options.min_count)
   if len(probed) < 2:
     second = int(np.sort(counts)[-2]) if len(counts) > 1 else 0
@@ -106,11 +123,28 @@ def probed_world(runs: Runs, options: ProbeOptions) -> World:
       f" the second most frequent one occurs {second} times. Lower min_count"
       " below that, or build the sequences from more ratings."
     )
-  related = cooccurrence.top_related(matrix[:, probed], options.related).movies
+  return probed
+
+
+def make_world(
+  titles: list[str],
+  counts: Int[np.ndarray, " movies"],
+  related: Int[np.ndarray, "probed related"],
+  options: ProbeOptions,
+) -> World:
+  """The world of the probed movies.
+
+  Args:
+    titles: title of each movie, probed or not.
+    counts: number of runs that each is in.
+    related: related movies of each probed movie, among the probed ones.
+    options: as they were for `related`.
+  """
+  probed = over_threshold(counts, options)
   popular = candidates.popular_movies(counts[probed], options.popular_share)
   return World(
     movies_in_runs=len(counts),
-    titles=[runs.titles[movie] for movie in probed],
+    titles=[titles[movie] for movie in probed],
     frequency=counts[probed],
     related=related,
     popular=popular,

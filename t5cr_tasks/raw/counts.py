@@ -43,6 +43,13 @@ class Tally:
     if count:
       self.noted[peculiarity] += count
 
+  def add(self, other: Tally) -> None:
+    """Adds what was counted of other things of the same kind."""
+    self.read += other.read
+    self.kept += other.kept
+    self.dropped += other.dropped
+    self.noted += other.noted
+
   def to_dict(self) -> dict[str, Any]:
     """The counts as plain JSON types, reasons in alphabetical order."""
     return {
@@ -59,6 +66,10 @@ class Tallies(collections.defaultdict[str, Tally]):
   def __init__(self) -> None:
     """Begins with no tally; each is made when first asked for."""
     super().__init__(Tally)
+
+  def __reduce__(self):
+    """For pickle: a defaultdict would be made with an argument."""
+    return Tallies, (), None, None, iter(self.items())
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """All tallies as plain JSON types, in the order they were begun."""

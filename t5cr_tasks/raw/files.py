@@ -7,8 +7,9 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from t5cr_tasks import errors
+from t5cr_tasks import errors, folders
 
 _BLOCK_BYTES = 1 << 22
 _MAX_LISTED = 100
@@ -48,7 +49,7 @@ def find_source(
     MissingSource: nothing of the source is there.
     DataError: some files are there and others are not.
   """
-  raw_dir = pathlib.Path(raw_dir)
+  raw_dir = folders.as_path(raw_dir)
   folder = next(
     (raw_dir / name for name in FOLDERS[source] if (raw_dir / name).is_dir()),
     None,
@@ -79,19 +80,27 @@ def find_source(
 
 def sha256(path: pathlib.Path) -> str:
   """The SHA-256 of a file, as hex digits."""
-  return _read_through(path, path.stat().st_size, path.stat().st_mtime_ns)[0]
+  return _read_through(path, _version(path))[0]
 
 
 def count_lines(path: pathlib.Path) -> int:
   """How many line ends a file has: the total for a progress bar."""
-  return _read_through(path, path.stat().st_size, path.stat().st_mtime_ns)[1]
+  return _read_through(path, _version(path))[1]
+
+
+def _version(path: pathlib.Path) -> tuple[int, int]:
+  """Changes with a file; `path` may be of a bucket."""
+  stat: Any = path.stat()
+  if isinstance(path, pathlib.Path):
+    return stat.st_size, stat.st_mtime_ns
+  return stat.length, stat.mtime
 
 
 @functools.lru_cache(maxsize=64)
 def _read_through(
-  path: pathlib.Path, size: int, mtime_ns: int
+  path: pathlib.Path, version: tuple[int, int]
 ) -> tuple[str, int]:
-  del size, mtime_ns  # They only tell the cache that the file has changed.
+  del version  # It only tells the cache that the file has changed.
   digest = hashlib.sha256()
   lines = 0
   with path.open("rb") as file:

@@ -6,6 +6,7 @@ Source: Harper and Konstan 2015, https://grouplens.org/datasets/movielens/25m/
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Collection
 
 from etils import epy
 
@@ -20,6 +21,13 @@ MOVIES = "movies.csv"
 RATINGS = "ratings.csv"
 GENOME_TAGS = "genome-tags.csv"
 GENOME_SCORES = "genome-scores.csv"
+RATING_COLUMNS = {
+  "userId": int,
+  "movieId": int,
+  "rating": float,
+  "timestamp": int,
+}
+SCORE_COLUMNS = {"movieId": int, "tagId": int, "relevance": float}
 
 
 def read_movies(
@@ -69,6 +77,13 @@ def read_movies(
   return movies
 
 
+def read_ratings(path: pathlib.Path, bad_lines: files.BadLines) -> pl.DataFrame:
+  """Reads the four columns of `ratings.csv`; see `tables.read_numbers`."""
+  return tables.read_numbers(
+    path, RATING_COLUMNS, bad_lines, limits={"rating": (0.0, 5.0)}
+  )
+
+
 def read_runs(
   path: pathlib.Path,
   movies: dict[int, str],
@@ -96,39 +111,53 @@ def read_runs(
     DataError: a column is missing, or there are too many bad lines.
   """
   bad_before = bad_lines.count
-  ratings = tables.read_numbers(
-    path,
-    {
-      "userId": pl.Int64,
-      "movieId": pl.Int64,
-      "rating": pl.Float64,
-      "timestamp": pl.Int64,
-    },
-    bad_lines,
-    limits={"rating": (0.0, 5.0)},
-  )
-  known = pl.col("movieId").is_in(list(movies))
-  liked = ratings.filter(pl.col("rating") > rating_above)
-  placed = (
-    liked.filter(known)
-    .sort("userId", "timestamp", "movieId")
-    .with_columns(
-      run=pl.int_range(pl.len(), dtype=pl.Int32).over("userId") // run_length
-    )
-  )
-  runs = placed.group_by("userId", "run", maintain_order=True).agg("movieId")
-  complete = runs.filter(pl.col("movieId").list.len() == run_length)
+  ratings = read_ratings(path, bad_lines)
+  tallies["ratings"].drop("bad line", bad_lines.count - bad_before)
+  liked = liked_ratings(ratings, movies, tallies, rating_above=rating_above)
+  return cut_runs(liked, tallies, run_length=run_length)
 
+
+def liked_ratings(
+  ratings: pl.DataFrame,
+  movies: Collection[int],
+  tallies: counts.Tallies,
+  *,
+  rating_above: float,
+) -> pl.DataFrame:
+  """The ratings that count; `read_runs` has the arguments."""
+  liked = ratings.filter(pl.col("rating") > rating_above)
+  known = liked.filter(pl.col("movieId").is_in(list(movies)))
   tally = tallies["ratings"]
-  in_runs = complete.height * run_length
-  tally.keep(in_runs)
-  tally.drop("bad line", bad_lines.count - bad_before)
   tally.drop(f"rated {rating_above:g} or lower", ratings.height - liked.height)
-  tally.drop("movie not in movies.csv", liked.height - placed.height)
-  tally.drop("in an incomplete run", placed.height - in_runs)
+  tally.drop("movie not in movies.csv", liked.height - known.height)
+  return known
+
+
+def cut_runs(
+  liked: pl.DataFrame, tallies: counts.Tallies, *, run_length: int
+) -> pl.DataFrame:
+  """Cuts all that counts of some users into runs, as `read_runs` tells."""
+  users = (
+    liked.group_by("userId")
+    .agg(pl.col("movieId").sort_by("timestamp", "movieId"))
+    .sort("userId")
+    .with_columns(num_runs=pl.col("movieId").list.len() // run_length)
+  )
+  runs = users.select(
+    user_id=pl.col("userId").repeat_by("num_runs"),
+    run=pl.int_ranges("num_runs", dtype=pl.Int32),
+    in_runs=pl.col("movieId").list.head(pl.col("num_runs") * run_length),
+  ).filter(pl.col("run").list.len() > 0)
+  complete = runs.select("user_id", "run").explode("user_id", "run")
+  items = runs["in_runs"].explode().reshape((complete.height, run_length))
+  num_begun = int((users["movieId"].list.len() / run_length).ceil().sum())
+  tallies["ratings"].keep(complete.height * run_length)
+  tallies["ratings"].drop(
+    "in an incomplete run", liked.height - complete.height * run_length
+  )
   tallies["runs"].keep(complete.height)
-  tallies["runs"].drop("incomplete", runs.height - complete.height)
-  return complete.rename({"userId": "user_id", "movieId": "movie_ids"})
+  tallies["runs"].drop("incomplete", num_begun - complete.height)
+  return complete.with_columns(movie_ids=items.cast(pl.List(pl.Int64)))
 
 
 def read_tags(
@@ -187,30 +216,59 @@ def read_movie_tags(
     DataError: a column is missing, or there are too many bad lines.
   """
   bad_before = bad_lines.count
-  scores = tables.read_numbers(
-    path,
-    {"movieId": pl.Int64, "tagId": pl.Int64, "relevance": pl.Float64},
-    bad_lines,
-    limits={"relevance": (0.0, 1.0)},
+  scores = read_scores(path, bad_lines)
+  tallies["scores"].drop("bad line", bad_lines.count - bad_before)
+  fitting = fitting_tags(
+    scores, movies, tags, tallies, relevance_above=relevance_above
   )
+  return gather_tags(fitting, scores["movieId"].unique(), tallies)
+
+
+def read_scores(path: pathlib.Path, bad_lines: files.BadLines) -> pl.DataFrame:
+  """Reads the columns of `genome-scores.csv`; see `tables.read_numbers`."""
+  return tables.read_numbers(
+    path, SCORE_COLUMNS, bad_lines, limits={"relevance": (0.0, 1.0)}
+  )
+
+
+def fitting_tags(
+  scores: pl.DataFrame,
+  movies: Collection[int],
+  tags: Collection[int],
+  tallies: counts.Tallies,
+  *,
+  relevance_above: float,
+) -> pl.DataFrame:
+  """The scores that count; `read_movie_tags` has the arguments."""
   relevant = scores.filter(pl.col("relevance") > relevance_above)
   of_movies = relevant.filter(pl.col("movieId").is_in(list(movies)))
   kept = of_movies.filter(pl.col("tagId").is_in(list(tags)))
-  tagged = (
-    kept.sort("movieId", "tagId")
-    .group_by("movieId", maintain_order=True)
-    .agg("tagId")
-  )
   tally = tallies["scores"]
   tally.keep(kept.height)
-  tally.drop("bad line", bad_lines.count - bad_before)
   tally.drop(
     f"relevance {relevance_above:g} or lower",
     scores.height - relevant.height,
   )
   tally.drop("movie not in movies.csv", relevant.height - of_movies.height)
   tally.drop("tag not in genome-tags.csv", of_movies.height - kept.height)
-  scored = scores["movieId"].n_unique()
+  return kept
+
+
+def gather_tags(
+  fitting: pl.DataFrame, scored: pl.Series, tallies: counts.Tallies
+) -> pl.DataFrame:
+  """Gathers all that counts of some movies, as `read_movie_tags` tells.
+
+  Args:
+    fitting: the scores of these movies that count.
+    scored: the ids of these movies, each once, those without a tag too.
+    tallies: counts 'tagged movies'.
+  """
+  tagged = (
+    fitting.sort("movieId", "tagId")
+    .group_by("movieId", maintain_order=True)
+    .agg("tagId")
+  )
   tallies["tagged movies"].keep(tagged.height)
-  tallies["tagged movies"].drop("no tag left", scored - tagged.height)
+  tallies["tagged movies"].drop("no tag left", len(scored) - tagged.height)
   return tagged.rename({"movieId": "movie_id", "tagId": "tag_ids"})

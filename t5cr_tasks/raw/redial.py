@@ -62,7 +62,8 @@ def read_dialogues(
 
   Args:
     path: `train_data.jsonl` or `test_data.jsonl`.
-    bad_lines: takes the lines that are no valid dialogue.
+    bad_lines: takes the lines that are no valid dialogue, or whose
+      conversationId an earlier dialogue has.
 
   Yields:
     The dialogues in file order.
@@ -70,9 +71,14 @@ def read_dialogues(
   Raises:
     DataError: there are more bad lines than allowed.
   """
+  seen: set[str] = set()
   for number, line in files.read_lines(path, bad_lines):
     try:
       dialogue = _dialogue(json.loads(line))
+      if dialogue.dialogue_id in seen:
+        raise _FieldError(
+          "conversationId", f"{dialogue.dialogue_id} stands twice"
+        )
     except json.JSONDecodeError as error:
       bad_lines.add(
         errors.located(
@@ -87,6 +93,7 @@ def read_dialogues(
         errors.located(path, error.problem, line=number, field=error.field)
       )
       continue
+    seen.add(dialogue.dialogue_id)
     yield dialogue
 
 

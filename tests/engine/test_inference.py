@@ -81,6 +81,7 @@ def test_scores_of_the_targets(tmp_path, untrained):
     [[*vocabulary.encode(text), 1] for text in texts]
     for texts in zip(*tiny.pairs("validation")[:5], strict=True)
   )
+  assert [line["inputs"]["targets"] for line in lines] == targets
   np.testing.assert_allclose(
     [line["score"] for line in lines],
     evaluate.score_targets(untrained, inputs, targets, CONFIG),

@@ -6,7 +6,7 @@ import pytest
 import run_folders
 import seqio
 
-from t5cr.study import report
+from t5cr.study import plots_probes, report
 
 
 @pytest.fixture
@@ -21,6 +21,15 @@ def whole(tmp_path_factory):
   out = tmp_path_factory.mktemp("study") / "out"
   run_folders.write_study(out)
   return out, report.write(out)
+
+
+@pytest.fixture(autouse=True)
+def few_figures(monkeypatch):
+  """Draws Figure 3 and the changes only: the others cost seconds a report.
+
+  `whole`, which is made before this, has them all.
+  """
+  monkeypatch.setattr(plots_probes, "FIGURES", {})
 
 
 @pytest.fixture(autouse=True)

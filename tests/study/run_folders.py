@@ -18,7 +18,12 @@ def write_lines(path: pathlib.Path, lines: list[dict]) -> None:
 
 
 def probe_lines(
-  probe: str, accuracy: float, movies: int = 30, each: int = 10, seed: int = 0
+  probe: str,
+  accuracy: float,
+  movies: int = 30,
+  each: int = 10,
+  seed: int = 0,
+  template: str = "paper",
 ) -> list[dict]:
   """Two lines a probe; the related candidate wins `accuracy` of them."""
   count = movies * each
@@ -32,6 +37,10 @@ def probe_lines(
       "movie": "" if probe == "attribute" else f"Movie {probe_id // each}",
       "related": f"Related {probe_id % 40} (1990)",
       "negative": "Popular (1991)",
+      "template": template,
+      "decile": probe_id % 10 + 1,
+      "named": int(probe_id % 50 == 0),
+      "target_tokens": 12,
     }
     for candidate in (0, 1):
       better = won[probe_id] == (candidate == 0)
@@ -91,6 +100,15 @@ def write_run(directory: pathlib.Path, name: str, step: int = 100) -> None:
     task = variants.PROBE_TASK_PREFIX + probe
     written = {"step": step, "accuracy": share, "count": 300, "ties": 0}
     write_lines(evaluated / f"{task}-metrics.jsonl", [written])
+    write_lines(evaluated / f"{task}-{step:06}.jsonl", lines)
+  for probe, share in ACCURACY[name].items():
+    lines = []
+    for place, template in enumerate(("paper", "short", "mood")):
+      lines += probe_lines(
+        probe, share - 0.1 * place, movies=5, template=template
+      )
+    task = variants.PROBE_TASK_PREFIX + probe + variants.PHRASINGS
+    write_lines(evaluated / f"{task}-metrics.jsonl", [{"step": step}])
     write_lines(evaluated / f"{task}-{step:06}.jsonl", lines)
 
 

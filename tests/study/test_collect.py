@@ -2,7 +2,7 @@ import pytest
 import run_folders
 
 from t5cr import errors
-from t5cr.study import collect, variants
+from t5cr.study import collect, probes, variants
 
 TASK = variants.DIALOGUE_TASK
 
@@ -32,7 +32,7 @@ def test_a_value_without_outputs_has_no_interval(tmp_path):
 
 def test_probe_scores_by_hand(tmp_path):
   run_folders.write_run(tmp_path, "redial")
-  scores = collect.probe_scores(collect.read_run(tmp_path, "redial"))
+  scores = probes.scores(collect.read_run(tmp_path, "redial"))
   assert list(scores) == [*variants.PROBES, variants.SEQUENCE_PROBE]
   # 0.4716 of 300 probes, rounded up.
   assert scores["recommendation"].value == pytest.approx(142 / 300)
@@ -43,7 +43,7 @@ def test_probe_scores_by_hand(tmp_path):
 
 def test_attribute_probes_are_clustered_by_the_movie_recommended(tmp_path):
   run_folders.write_run(tmp_path, "redial")
-  scores = collect.probe_scores(collect.read_run(tmp_path, "redial"))
+  scores = probes.scores(collect.read_run(tmp_path, "redial"))
   assert scores["attribute"].estimate.clusters == 40
 
 
@@ -55,7 +55,7 @@ def test_ties_are_counted_and_not_won(tmp_path):
   folder = tmp_path / "inference_eval"
   run_folders.write_lines(folder / f"{task}-metrics.jsonl", [{"step": 5}])
   run_folders.write_lines(folder / f"{task}-000005.jsonl", lines)
-  score = collect.probe_scores(collect.read_run(tmp_path))["attribute"]
+  score = probes.scores(collect.read_run(tmp_path))["attribute"]
   assert (score.value, score.count, score.ties) == (0.75, 4, 1)
 
 
@@ -98,7 +98,7 @@ def test_scores_that_t5x_inferred_are_read(tmp_path):
   name = f"{task}-score.jsonl-00000-of-00001"
   run_folders.write_lines(tmp_path / name, lines)
   (tmp_path / f"{name}.COMPLETED").write_text("")
-  score = collect.probe_scores(collect.read_run(tmp_path))["attribute"]
+  score = probes.scores(collect.read_run(tmp_path))["attribute"]
   assert (score.value, score.count, score.ties) == (0.5, 2, 0)
 
 
@@ -247,6 +247,6 @@ def test_what_inference_wrote_is_read_like_an_evaluation(tmp_path):
       run_folders.write_lines(inferred / name, written)
   one, two = collect.read_run(evaluated), collect.read_run(inferred)
   assert two.step is None
-  assert collect.probe_scores(one) == collect.probe_scores(two)
+  assert probes.scores(one) == probes.scores(two)
   assert collect.dialogue_metrics(one) == collect.dialogue_metrics(two)
   assert collect.replies(one) == collect.replies(two)

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from t5cr.study import variants
+from t5cr.study.baselines.build import BASELINES
 from t5cr_tasks import sample
 
 # The preset probes movies of over 30 runs: with fewer users there are none.
@@ -75,6 +76,7 @@ def test_raw_files_become_a_report_once(repository, raw_dir, tmp_path):
     bleu = row["metrics"]["bleu"]
     assert 0 <= bleu["value"] <= 100
     assert bleu["count"] >= SIZE.test_dialogues
+  assert [entry["name"] for entry in report["baselines"]] == list(BASELINES)
   assert not report["corpus"]["invented"]
   files = {path.name for path in (out / "report").iterdir()}
   assert {"report.md", "report.html", "report.json"} <= files
@@ -82,6 +84,25 @@ def test_raw_files_become_a_report_once(repository, raw_dir, tmp_path):
   before = times(out)
   assert "Nothing to do" in reproduce(repository, raw_dir, out, steps=2)
   assert times(out) == before
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_report_bit_for_bit(
+  repository, raw_dir, tmp_path
+):
+  reports = []
+  for name in ("first", "second"):
+    reproduce(repository, raw_dir, tmp_path / name, steps=2)
+    files = sorted((tmp_path / name / "report").iterdir())
+    reports.append({file.name: file.read_bytes() for file in files})
+  first, second = reports
+  # When it was made is told apart from what was found.
+  assert first.pop("timing.json") != second.pop("timing.json")
+  assert {"report.json", "report.md", "report.html", "figure3.png"} <= set(
+    first
+  )
+  assert [name for name in first if first[name] != second.get(name)] == []
+  assert set(first) == set(second)
 
 
 @pytest.mark.slow

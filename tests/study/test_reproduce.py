@@ -4,12 +4,15 @@ import dataclasses
 import io
 import json
 import pathlib
+import shutil
 import sys
 
+import baseline_folders
 import pytest
 
 from t5cr import errors, progress
 from t5cr.study import children, reproduce, rows, settings, variants
+from t5cr.study.baselines import options
 
 FIXTURES = str(pathlib.Path(__file__).parent)
 # Stands for `t5cr train`: writes a run folder as that would.
@@ -100,6 +103,11 @@ def world(tmp_path, monkeypatch):
     leak = {"pairs": 10, "named": 1, "share": 0.1}
     return {"recommendation": built("r") | {"counts": {}, "leak": leak}}
 
+  def measure(data_dir, out, **options):
+    made.calls.append("baselines")
+    baseline_folders.write(out / "als", "als")
+    return {"als": "measured", "retrieval": "skipped: no dialogues"}
+
   real_job = rows.job
 
   def job(out, chosen, row, vocabulary):
@@ -117,6 +125,7 @@ def world(tmp_path, monkeypatch):
   monkeypatch.setattr("t5cr_tasks.datasets.build.build", build_data)
   monkeypatch.setattr("t5cr_tasks.vocabulary.train", train_vocabulary)
   monkeypatch.setattr("t5cr_tasks.probes.build.build", build_probes)
+  monkeypatch.setattr("t5cr.study.baselines.build.run", measure)
   monkeypatch.setattr(rows, "job", job)
   return made
 
@@ -132,16 +141,33 @@ def snapshot(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:
 
 def test_everything_once_then_nothing(world):
   report_dir = world.run()
-  stages = ["raw", "data", "vocabulary", "probes", "row redial", "row all"]
-  assert world.calls == stages
+  stages = ["raw", "data", "vocabulary", "probes", "baselines"]
+  assert world.calls == [*stages, "row redial", "row all"]
   report = json.loads((report_dir / "report.json").read_text())
   assert [row["name"] for row in report["rows"]] == ["redial", "all"]
+  assert [entry["name"] for entry in report["baselines"]] == ["als"]
+  said = world.said.getvalue()
+  assert "Baseline 'retrieval' is left out: no dialogues." in said
   assert report["corpus"]["invented"]
   before = snapshot(world.out)
   world.run()
   assert world.calls == []
   assert "Nothing to do" in world.said.getvalue()
   assert snapshot(world.out) == before
+
+
+def test_other_options_of_baselines_are_no_other_study(world, monkeypatch):
+  world.run(("redial",))
+  monkeypatch.setattr(options, "VERSION", options.VERSION + 1)
+  report_dir = world.run(("redial",))
+  assert world.calls == ["baselines"]
+  report = json.loads((report_dir / "report.json").read_text())
+  assert [row["name"] for row in report["rows"]] == ["redial"]
+  # A study of before there were baselines gets them.
+  shutil.rmtree(world.out / "baselines")
+  (world.out / "stages" / "baselines.json").unlink()
+  world.run(("redial",))
+  assert world.calls == ["baselines"]
 
 
 def test_rows_can_be_added(world):

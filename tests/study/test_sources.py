@@ -5,7 +5,7 @@ import pytest
 import run_folders
 
 from t5cr import cli, errors
-from t5cr.study import collect, plots, report, sources, summary, variants
+from t5cr.study import collect, drawing, report, sources, summary, variants
 
 
 def write_upstream(folder: pathlib.Path, name: str = "all") -> None:
@@ -59,10 +59,14 @@ def test_runs_of_both_engines_in_one_report(tmp_path):
     "dialogue",
     *variants.PROBES,
     variants.SEQUENCE_PROBE,
+    *(probe + variants.PHRASINGS for probe in variants.PROBES),
   }
   for row in rows[1:]:
     assert row["examples"] == rows[0]["examples"]
     assert row["metrics"] == rows[0]["metrics"]
+    assert row["probes"] == rows[0]["probes"]
+    assert row["phrasings"] == rows[0]["phrasings"]
+    assert row["transfer"] == rows[0]["transfer"]
   text = (out / "report.md").read_text()
   assert "| Finetuning tasks | Engine | Recommendation probe |" in text
   assert "| evaluated | t5x | **" in text
@@ -168,6 +172,6 @@ def test_rows_of_different_examples_are_refused(tmp_path):
 
 def test_runs_have_colours_of_their_own():
   rows = [{"name": name} for name in ("all", "x", "y", "z", "redial_tags")]
-  colours = plots._colours(rows, plots.LIGHT)
+  colours = drawing.colours(rows, drawing.LIGHT)
   assert len(set(colours.values())) == 5
-  assert colours["all"] == plots.LIGHT.rows["all"]
+  assert colours["all"] == drawing.LIGHT.rows["all"]

@@ -1,19 +1,20 @@
 """Caches of tasks as `seqio_cache_tasks` writes them, without Apache Beam."""
 
+import importlib.util
 import json
-import os
 import pathlib
 import random
 
+import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 
-# Beam holds back other packages, so it has an environment of its own.
-BEAM_PYTHON = os.environ.get("T5CR_BEAM_PYTHON", "")
+LENGTHS = {"inputs": 24, "targets": 6}
+
 needs_beam = pytest.mark.skipif(
-  not BEAM_PYTHON,
-  reason="T5CR_BEAM_PYTHON names no interpreter that has '.[beam]' installed",
+  not importlib.util.find_spec("apache_beam"),
+  reason="needs Apache Beam: pip install '.[beam]'",
 )
 
 
@@ -63,3 +64,33 @@ def write(
       pathlib.Path(path).write_text(json.dumps(content))
   (target / "COMPLETED").touch()
   return target
+
+
+def forget(name: str) -> None:
+  """A Task remembers its cache; another process would look again."""
+  task = seqio.TaskRegistry.get(name)
+  task._cache_dir, task._stats = None, {}
+
+
+def examples(name: str, split: str, use_cached: bool, **settings) -> list[str]:
+  """The examples of a task, each as a text."""
+  dataset = seqio.TaskRegistry.get(name).get_dataset(
+    LENGTHS, split, use_cached=use_cached, **{"shuffle": False, **settings}
+  )
+  return [_text(example) for example in dataset.as_numpy_iterator()]
+
+
+def assert_same(name: str) -> None:
+  """The cache of a task holds its examples, in whatever order."""
+  for split in seqio.TaskRegistry.get(name).splits:
+    fresh = examples(name, split, False, seed=3)
+    assert fresh
+    assert sorted(examples(name, split, True, seed=3)) == sorted(fresh)
+
+
+def _text(example: dict) -> str:
+  return json.dumps(
+    {name: np.asarray(value).tolist() for name, value in example.items()},
+    default=bytes.decode,
+    sort_keys=True,
+  )

@@ -77,6 +77,8 @@ def probe_records(inputs: list[str], targets: list[str]) -> list[dict]:
     "negative": "Jaws (1975)",
     "tag": "",
     "rank": 2,
+    "decile": 1,
+    "named": 0,
     "template": "paper",
   }
   return [
@@ -93,6 +95,8 @@ _PROBE_FEATURES = {
   "probe_id": np.int64,
   "candidate": np.int32,
   "rank": np.int32,
+  "decile": np.int32,
+  "named": np.int32,
 } | {
   name: TEXT
   for name in ("inputs", "targets", "movie", "related", "negative", "tag")
@@ -146,7 +150,7 @@ def tiny_data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     tfds.dataset_builders.store_as_tfds_dataset(
       name=name,
       config=config or None,
-      version="1.0.0",
+      version="1.1.0" if name == "t5cr_probes" else "1.0.0",
       features=tfds.features.FeaturesDict(features),
       split_datasets={
         split: list(enumerate(records)) for split, records in splits.items()

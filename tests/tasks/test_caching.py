@@ -3,10 +3,8 @@
 import collections
 import json
 import os
-import subprocess
 
 import caches
-import numpy as np
 import pytest
 import seqio
 
@@ -14,7 +12,6 @@ import t5cr_tasks
 from t5cr_tasks import caching, vocabulary
 from t5cr_tasks.errors import DataError
 
-LENGTHS = {"inputs": 24, "targets": 6}
 TAGS = "t5cr_movielens_tags"
 REVIEW = "t5cr_movielens_review"
 # The tasks whose data the tiny corpus has.
@@ -35,47 +32,19 @@ def cache_dir(tiny_corpus, tmp_path):
   yield tmp_path
   seqio.set_global_cache_dirs(before)
   for name in seqio.TaskRegistry.names():
-    _forget(name)
-
-
-def _forget(name: str) -> None:
-  """A Task remembers its cache; another process would look again."""
-  task = seqio.TaskRegistry.get(name)
-  task._cache_dir, task._stats = None, {}
-
-
-def _key(example: dict) -> str:
-  return json.dumps(
-    {name: np.asarray(value).tolist() for name, value in example.items()},
-    default=bytes.decode,
-    sort_keys=True,
-  )
-
-
-def _examples(name: str, split: str, use_cached: bool, **settings):
-  dataset = seqio.TaskRegistry.get(name).get_dataset(
-    LENGTHS, split, use_cached=use_cached, **{"shuffle": False, **settings}
-  )
-  return [_key(example) for example in dataset.as_numpy_iterator()]
-
-
-def _same_examples(name: str) -> None:
-  for split in seqio.TaskRegistry.get(name).splits:
-    fresh = _examples(name, split, False, seed=3)
-    assert fresh
-    assert sorted(_examples(name, split, True, seed=3)) == sorted(fresh)
+    caches.forget(name)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_cached_examples_are_the_same(name, cache_dir):
   caches.write(cache_dir, name)
-  _same_examples(name)
+  caches.assert_same(name)
 
 
 def test_fields_of_any_length_survive(cache_dir):
   name = "t5cr_redial_conversation"
   caches.write(cache_dir, name)
-  examples = [json.loads(e) for e in _examples(name, "validation", True)]
+  examples = [json.loads(e) for e in caches.examples(name, "validation", True)]
   assert sorted(example["recommended"] for example in examples) == [
     [],
     ["Airplane! (1980)", "The Naked Gun (1988)"],
@@ -90,7 +59,7 @@ def test_cached_tokens_are_of_the_shapes_of_fresh_ones(cache_dir):
     split = task.splits[0]
     cached, fresh = (
       task.get_dataset(
-        LENGTHS, split, use_cached=use_cached, shuffle=False
+        caches.LENGTHS, split, use_cached=use_cached, shuffle=False
       ).element_spec
       for use_cached in (True, False)
     )
@@ -99,10 +68,10 @@ def test_cached_tokens_are_of_the_shapes_of_fresh_ones(cache_dir):
 
 def test_a_cache_does_not_freeze_the_draw_of_tags(cache_dir):
   caches.write(cache_dir, TAGS)
-  count = len(_examples(TAGS, "train", False))
+  count = len(caches.examples(TAGS, "train", False))
 
   def epochs(use_cached: bool, seed: int) -> list[list[str]]:
-    drawn = _examples(
+    drawn = caches.examples(
       TAGS, "train", use_cached, seed=seed, num_epochs=30, shuffle=False
     )
     return [
@@ -120,7 +89,9 @@ def test_shuffled_epochs_draw_the_same_tags(cache_dir):
 
   def drawn(use_cached: bool) -> collections.Counter:
     return collections.Counter(
-      _examples(TAGS, "train", use_cached, seed=5, num_epochs=10, shuffle=True)
+      caches.examples(
+        TAGS, "train", use_cached, seed=5, num_epochs=10, shuffle=True
+      )
     )
 
   assert drawn(True) == drawn(False)
@@ -176,12 +147,12 @@ def test_a_cache_of_another_vocabulary_is_refused(
   vocabulary.train(tiny_corpus, other, size=200)
   monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(other))
   with pytest.raises(DataError, match="another vocabulary") as caught:
-    _examples(REVIEW, "train", True)
+    caches.examples(REVIEW, "train", True)
   assert REVIEW in str(caught.value)
   assert str(cache_dir) in str(caught.value)
   assert "T5CR_VOCABULARY" in str(caught.value)
   # The cache of this task holds text, which suits any vocabulary.
-  _same_examples(TAGS)
+  caches.assert_same(TAGS)
 
 
 def test_the_same_vocabulary_elsewhere_is_read(
@@ -191,18 +162,18 @@ def test_the_same_vocabulary_elsewhere_is_read(
   copy = tmp_path_factory.mktemp("vocabulary") / "copy.model"
   copy.write_bytes(tiny_vocabulary.read_bytes())
   monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(copy))
-  _same_examples(REVIEW)
+  caches.assert_same(REVIEW)
 
 
 def test_a_cache_of_another_data_set_is_refused(
   cache_dir, tiny_corpus, tmp_path_factory
 ):
   caches.write(cache_dir, REVIEW)
-  cached = _examples(REVIEW, "train", True)
+  cached = caches.examples(REVIEW, "train", True)
   moved = tmp_path_factory.mktemp("tfds")
   seqio.set_tfds_data_dir_override(str(moved))
   # A machine that has the cache need not have the data.
-  assert _examples(REVIEW, "train", True) == cached
+  assert caches.examples(REVIEW, "train", True) == cached
 
   source = os.path.join(tiny_corpus, "t5cr_reviews")
   folder = moved / "t5cr_reviews" / "1.0.0"
@@ -214,7 +185,7 @@ def test_a_cache_of_another_data_set_is_refused(
   info["description"] = "Other reviews."
   (folder / "dataset_info.json").write_text(json.dumps(info))
   with pytest.raises(DataError, match="another data set"):
-    _examples(REVIEW, "train", True)
+    caches.examples(REVIEW, "train", True)
 
 
 def test_a_cache_without_a_stamp_is_refused(cache_dir):
@@ -225,7 +196,7 @@ def test_a_cache_without_a_stamp_is_refused(cache_dir):
   del info["features"][stamp]
   path.write_text(json.dumps(info))
   with pytest.raises(DataError, match="not written by this version"):
-    _examples(REVIEW, "train", True)
+    caches.examples(REVIEW, "train", True)
 
 
 def test_caching_is_never_required(tiny_corpus):
@@ -246,37 +217,6 @@ def test_caching_is_never_required(tiny_corpus):
 def test_vocabularies_are_told_apart(left, right, same):
   fingerprints = map(caching.vocabulary_fingerprint, (left, right))
   assert (len(set(fingerprints)) == 1) == same
-
-
-@pytest.mark.slow
-@caches.needs_beam
-def test_seqio_cache_tasks_writes_the_same_examples(
-  cache_dir, tiny_corpus, repository
-):
-  command = [
-    caches.BEAM_PYTHON,
-    *("-m", "seqio.scripts.cache_tasks_main"),
-    "--module_import=t5cr_tasks",
-    f"--tasks={','.join(TASKS)}",
-    f"--tfds_data_dir={tiny_corpus}",
-    f"--output_cache_dir={cache_dir}",
-    "--min_shards=2",
-  ]
-  done = subprocess.run(
-    command,
-    env={**os.environ, "PYTHONPATH": str(repository)},
-    cwd=cache_dir,
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr[-3000:]
-  for name in TASKS:
-    _same_examples(name)
-    stats = seqio.TaskRegistry.get(name).get_cached_stats(
-      seqio.TaskRegistry.get(name).splits[0]
-    )
-    assert stats["examples"] > 0
-    assert ("targets_tokens" in stats) == (name != TAGS)
 
 
 def test_the_engine_asks_for_caches_before_it_starts(cache_dir):

@@ -241,6 +241,36 @@ def test_same_raw_files_give_the_same_bytes(raw_dir, tmp_path):
   assert one == digests(tmp_path / "two")
 
 
+@pytest.mark.parametrize(
+  ("name", "split", "keys"),
+  [
+    ("t5cr_redial", "train", ["1/2", "1/4"]),
+    ("t5cr_redial", "validation", ["3/1"]),
+    (SEQUENCES, "train", ["7/0"]),
+    (TAGS, "train", [3]),
+    ("t5cr_reviews", "train", [1]),
+    (
+      "t5cr_catalogue",
+      "train",
+      [b"redial/Alien (1979)", b"redial/Jaws", b"redial/Kill Bill"]
+      + [b"movielens/The Film %d (2000)" % movie for movie in range(1, 13)],
+    ),
+  ],
+)
+def test_keys_follow_from_the_examples_and_order_them(
+  raw_dir, tmp_path, name, split, keys
+):
+  build.build(raw_dir, tmp_path, only=[name])
+  builder_class, config = build.BUILDERS[name]
+  builder = builder_class(data_dir=tmp_path, config=config)
+  records = read(tmp_path, name, split)
+  found = [builder.key(record) for record in records]
+  assert sorted(found, key=str) == sorted(keys, key=str)
+  hasher = tfds.core.hashing.Hasher(split)
+  hashes = [hasher.hash_key(key) for key in found]
+  assert hashes == sorted(hashes)
+
+
 def test_a_set_that_stands_is_left_and_a_changed_one_is_replaced(
   raw_dir, tmp_path
 ):
@@ -251,7 +281,10 @@ def test_a_set_that_stands_is_left_and_a_changed_one_is_replaced(
   assert build.build(raw_dir, data_dir) == first
   assert info.stat().st_mtime_ns == written
 
-  edit(raw_dir / "redial" / "test_data.jsonl", lambda text: text * 2)
+  edit(
+    raw_dir / "redial" / "test_data.jsonl",
+    lambda text: text + text.replace('"3"', '"4"'),
+  )
   second = build.build(raw_dir, data_dir)
   assert len(read(data_dir, "t5cr_redial", "validation")) == 2
   changed = {name for name in first if first[name] != second[name]}

@@ -281,3 +281,23 @@ def test_probe_accuracy_without_probes_is_zero_of_zero():
 def test_probe_score_that_is_no_number_is_an_error():
   with pytest.raises(DataError, match="score of probe 5 is not a number"):
     metrics.probe_accuracy(_candidates((5, 0), (5, 1)), [-1.0, math.nan])
+
+
+def test_phrasings_of_a_probe_are_told_apart():
+  pairs = [(5, 0), (5, 1), (8, 0), (8, 1)]
+  targets = [
+    {**target, "template": template}
+    for template in ("paper", "short")
+    for target in _candidates(*pairs)
+  ]
+  # In the paper's words both are won; in the short ones one is, one is a tie.
+  scores = [-1.0, -2.0, -1.0, -2.0, -1.0, -2.0, -3.0, -3.0]
+  assert metrics.phrasing_accuracy(targets, scores) == {
+    "accuracy": 0.75,
+    "count": 4,
+    "ties": 1,
+    # Of 1 and 0.5: the square root of 2 · 0.25² / (2 - 1).
+    "spread": pytest.approx(math.sqrt(2 * 0.25**2)),
+    "accuracy_paper": 1.0,
+    "accuracy_short": 0.5,
+  }

@@ -39,6 +39,14 @@ def test_probes_are_the_columns_of_table_3():
     assert task.score_metric_fns
 
 
+def test_phrasings_are_of_the_columns_of_table_3():
+  phrased = seqio.get_mixture_or_task("t5cr_probe_phrasings")
+  probes = seqio.get_mixture_or_task("t5cr_probes")
+  assert {task.name for task in phrased.tasks} == {
+    f"{task.name}_phrasings" for task in probes.tasks
+  }
+
+
 def test_tasks_come_equally_often(tiny_corpus):
   dataset = seqio.get_mixture_or_task("t5cr_all").get_dataset(
     {"inputs": 64, "targets": 32}, "train", num_epochs=None, seed=0

@@ -32,20 +32,28 @@ def test_probe_target_is_the_candidates_identity():
     "probe_id": np.int64(12),
     "candidate": np.int32(1),
     "rank": np.int32(4),
+    "decile": np.int32(9),
+    "named": np.int32(-1),
     "tag": b"film noir",
     "movie": b"Heat (1995)",
     "related": b"Fargo (1996)",
     "negative": b"Jaws (1975)",
+    "template": b"short",
+    "targets": np.array([5, 9, 1]),
   }
   target = postprocessors.probe("sure", example=example, is_target=True)
   assert target == {
     "probe_id": 12,
     "candidate": 1,
     "rank": 4,
+    "decile": 9,
+    "named": -1,
     "tag": "film noir",
     "movie": "Heat (1995)",
     "related": "Fargo (1996)",
     "negative": "Jaws (1975)",
+    "template": "short",
+    "target_tokens": 3,
   }
   assert json.loads(json.dumps(target)) == target
 

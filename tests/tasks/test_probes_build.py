@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from t5cr_tasks.datasets import build as datasets_build
+from t5cr_tasks.datasets import movielens as datasets_movielens
 from t5cr_tasks.datasets import probes as datasets_probes
 from t5cr_tasks.errors import DataError
 from t5cr_tasks.probes import build, templates
@@ -161,6 +162,82 @@ def test_recommendation_and_its_sequence_format_have_the_same_pairs(built):
   assert sequence[0]["inputs"] == "movielens sequence: @ The Film 1 (1991) @"
 
 
+@pytest.fixture(scope="module")
+def phrased(data_dir, tmp_path_factory):
+  """As `built`, with three probes of each kind in every phrasing."""
+  directory = tmp_path_factory.mktemp("phrased") / "data"
+  shutil.copytree(data_dir, directory)
+  return directory, build.build(directory, **OPTIONS, phrased_probes=3)
+
+
+@pytest.mark.parametrize("name", templates.PHRASED)
+def test_phrasings_ask_the_very_same_probes(phrased, name):
+  directory, results = phrased
+  same = ("candidate", "movie", "related", "negative", "tag", "rank")
+  same += ("decile", "named")
+  whole = {
+    (record["probe_id"], record["candidate"]): record
+    for record in _records(directory, templates.PHRASED[name])
+  }
+
+  records = _records(directory, name)
+
+  assert len(records) == 2 * 3 * len(templates.NAMES)
+  assert [record["template"] for record in records[::6]] == list(
+    templates.NAMES
+  )
+  for record in records:
+    asked = whole[record["probe_id"], record["candidate"]]
+    assert [record[key] for key in same] == [asked[key] for key in same]
+    if record["template"] == "paper":
+      assert record == asked
+  texts = {
+    (record["probe_id"], record["inputs"], record["targets"])
+    for record in records
+  }
+  assert len(texts) == len(records)
+  assert results[name]["counts"]["probes"]["kept"] == 3
+
+
+def test_phrasings_can_be_left_out_and_changed_alone(phrased, tmp_path):
+  directory = tmp_path / "data"
+  shutil.copytree(phrased[0], directory)
+  results = build.build(directory, **OPTIONS, phrased_probes=0)
+  assert results["attribute_phrasings"]["status"] == (
+    "skipped: phrased_probes is 0"
+  )
+  reports = []
+  build.build(
+    directory,
+    **OPTIONS,
+    phrased_probes=2,
+    progress=lambda stage, *_: reports.append(stage),
+  )
+  written = {stage for stage in reports if stage.startswith("write ")}
+  assert written == {f"write {name} probes" for name in templates.PHRASED}
+
+
+def test_decile_is_the_tenth_of_the_popular_movies(built):
+  directory, _, _ = built
+  # The fixture's six popular movies: place 0 to 5, ten tenths.
+  records = _records(directory, "recommendation")
+  found = {record["negative"]: record["decile"] for record in records}
+  runs = collections.Counter(
+    title.decode()
+    for record in datasets_movielens.T5crMovielens(
+      data_dir=directory, config="sequences"
+    )
+    .as_dataset("train")
+    .as_numpy_iterator()
+    for title in record["titles"]
+  )
+  number = {title: int(title.split()[2]) for title in runs}
+  popular = sorted(runs, key=lambda title: (-runs[title], number[title]))[:6]
+  tenths = dict(zip(popular, (1, 2, 4, 6, 7, 9), strict=True))
+  assert found == {title: tenths[title] for title in found}
+  assert len(found) > 1
+
+
 def test_attribute_leaves_out_the_tag_that_all_popular_movies_carry(built):
   directory, results, _ = built
   tags = collections.Counter(
@@ -197,6 +274,8 @@ def test_description_takes_the_first_sentences_of_the_first_review(built):
 def test_leak_is_what_the_one_dialogue_names(built):
   directory, results, _ = built
   named = {"The Film 1 (1991)", "The Film 2 (1992)", "The Film 5 (1995)"}
+  for record in _records(directory, "recommendation"):
+    assert record["named"] == ({record["movie"], record["related"]} <= named)
 
   def count(probe, is_named):
     return sum(
@@ -281,6 +360,7 @@ def test_same_sources_and_options_give_the_same_bytes(
   probes = directory / "t5cr_probes"
   files = [path for path in probes.rglob("*") if path.is_file()]
   assert {path.relative_to(probes).parts[0] for path in files} == set(results)
+  assert set(results) == {*templates.PROBES, *templates.PHRASED}
   for path in files:
     again = tmp_path / "again" / path.relative_to(directory)
     assert again.read_bytes() == path.read_bytes(), path
@@ -315,7 +395,10 @@ def test_missing_tags_and_reviews_are_skipped_with_a_word(data_dir, tmp_path):
   assert {name for name, r in results.items() if r["status"] == "built"} == {
     "recommendation",
     "recommendation_sequence",
+    "recommendation_phrasings",
   }
+  records = _records(directory, "recommendation")
+  assert {record["named"] for record in records} == {-1}
   assert results["recommendation"]["leak"] is None
   assert "t5cr_movielens/tags" in results["combination"]["status"]
   assert "t5cr_reviews" in results["description"]["status"]

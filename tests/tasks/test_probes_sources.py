@@ -1,6 +1,7 @@
 """Titles as the identity of movies, and the reviews that are taken."""
 
 import numpy as np
+import pytest
 
 from t5cr_tasks.probes import sources
 
@@ -77,3 +78,13 @@ def test_more_reviews_come_by_ascending_id():
     *["Robbers.", "Police."],
   ]
   assert _sentences(3).texts[5:7] == ["Seven.", "Late."]
+
+
+@pytest.mark.parametrize("top", [9, 1 << 40])
+def test_distinct_ids_and_their_places(top):
+  ids = np.array([top, 3, 3, 0, top])
+  found, places = sources.distinct(ids)
+  assert found.tolist() == [0, 3, top]
+  assert places.tolist() == [2, 1, 1, 0, 2]
+  empty, none = sources.distinct(ids[:0])
+  assert (len(empty), len(none)) == (0, 0)

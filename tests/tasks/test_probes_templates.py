@@ -33,12 +33,14 @@ def _records(probe, template="paper", **columns):
     }
   )
   table = datasets_probes.Table(
-    probe,
-    template,
-    probes,
-    TITLES,
-    ["vampire", "science {fiction}"],
-    ["Watching this as a child was quite the experience."],
+    probe=probe,
+    phrasings=[template],
+    probes=probes,
+    titles=TITLES,
+    decile=np.array([4]),
+    named=np.array([1]),
+    tags=["vampire", "science {fiction}"],
+    sentences=["Watching this as a child was quite the experience."],
   )
   return list(datasets_probes.records(table))
 
@@ -57,6 +59,8 @@ def test_recommendation_as_in_table_4():
     "negative": "I Am Sam (2001)",
     "tag": "",
     "rank": 3,
+    "decile": 4,
+    "named": 1,
     "template": "paper",
   }
   assert negative == {

@@ -152,6 +152,13 @@ def test_bad_lines_are_counted_and_listed_when_allowed(tmp_path):
     read(tmp_path, "{", "{", "{", allowed=2)
 
 
+def test_a_dialogue_that_stands_twice_is_a_bad_line(tmp_path):
+  with pytest.raises(DataError, match="2: conversationId: 391 stands twice"):
+    read(tmp_path, row(), row())
+  dialogues, bad_lines = read(tmp_path, row(), row(), allowed=1)
+  assert (len(dialogues), bad_lines.count) == (1, 1)
+
+
 def test_a_line_that_is_not_utf8_is_a_bad_line(tmp_path):
   path = tmp_path / "test_data.jsonl"
   path.write_bytes(json.dumps(row()).encode() + b'\n{"text": "\xff"}\n')
@@ -161,8 +168,9 @@ def test_a_line_that_is_not_utf8_is_a_bad_line(tmp_path):
 
 def test_byte_order_mark_windows_line_ends_and_blank_lines(tmp_path):
   path = tmp_path / "test_data.jsonl"
-  line = json.dumps(row()).encode()
-  path.write_bytes(b"\xef\xbb\xbf" + line + b"\r\n\r\n" + line + b"\r\n")
+  first = json.dumps(row()).encode()
+  second = json.dumps(row(conversationId="392")).encode()
+  path.write_bytes(b"\xef\xbb\xbf" + first + b"\r\n\r\n" + second + b"\r\n")
   assert len(list(redial.read_dialogues(path, files.BadLines()))) == 2
 
 

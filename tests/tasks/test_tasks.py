@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,9 +12,12 @@ import tensorflow_datasets as tfds
 
 import t5cr_tasks
 from t5cr_tasks import tasks
+from t5cr_tasks.datasets.probes import T5crProbes
 from t5cr_tasks.errors import DataError
+from t5cr_tasks.probes import build
 
 LENGTHS = {"inputs": 512, "targets": 128}
+VERSION = T5crProbes.VERSION
 
 
 def test_all_tasks_are_registered():
@@ -27,8 +31,22 @@ def test_all_tasks_are_registered():
     "t5cr_probe_combination",
     "t5cr_probe_description",
     "t5cr_probe_recommendation_sequence",
+    "t5cr_probe_recommendation_phrasings",
+    "t5cr_probe_attribute_phrasings",
+    "t5cr_probe_combination_phrasings",
+    "t5cr_probe_description_phrasings",
   }
   assert set(tasks.TASKS) <= set(seqio.TaskRegistry.names())
+
+
+def test_every_probe_set_has_a_task():
+  names = {f"t5cr_probes/{name}:{VERSION}": name for name in build.SETS}
+  found = {
+    spec.tfds_name: name.removeprefix("t5cr_probe_")
+    for name, spec in tasks.TASKS.items()
+    if name.startswith("t5cr_probe_")
+  }
+  assert found == names
 
 
 def test_probe_tasks_read_scores_and_dialogues_read_predictions():
@@ -69,7 +87,7 @@ import t5cr_tasks
 t5cr_tasks.register()
 assert "t5cr_redial_conversation" in seqio.TaskRegistry.names()
 assert "t5cr_all" in seqio.MixtureRegistry.names()
-assert "nltk" not in sys.modules
+assert not {"nltk", "polars", "apache_beam"} & set(sys.modules)
 print("imported")
 """
 
@@ -213,6 +231,25 @@ def test_another_data_directory_is_followed(tiny_corpus, tmp_path):
   assert task.num_input_examples("train") == 1
 
 
+def test_data_of_an_older_version_asks_to_be_built_anew(tiny_corpus, tmp_path):
+  new = pathlib.Path(tiny_corpus, "t5cr_probes", "recommendation", "1.1.0")
+  old = tmp_path / "t5cr_probes" / "recommendation" / "1.0.0"
+  shutil.copytree(new, old)
+  info = json.loads((old / "dataset_info.json").read_text())
+  (old / "dataset_info.json").write_text(
+    json.dumps(info | {"version": "1.0.0"})
+  )
+  seqio.set_tfds_data_dir_override(str(tmp_path))
+  source = seqio.TaskRegistry.get("t5cr_probe_recommendation").source
+  assert source.other_versions() == ["1.0.0"]
+  with pytest.raises(
+    DataError, match="recommendation holds version 1.0.0.*t5cr probes build"
+  ):
+    seqio.TaskRegistry.get("t5cr_probe_recommendation").get_dataset(
+      LENGTHS, "validation"
+    )
+
+
 def test_registering_twice_changes_nothing():
   names = set(seqio.TaskRegistry.names()) | set(seqio.MixtureRegistry.names())
   task = seqio.TaskRegistry.get("t5cr_movielens_tags")
@@ -334,11 +371,16 @@ def test_seqio_scores_and_writes_probes(tiny_corpus, tmp_path):
     "probe_id": 3,
     "candidate": 0,
     "rank": 2,
+    "decile": 1,
+    "named": 0,
     "tag": "",
     "movie": "Heat (1995)",
     "related": "Fargo (1996)",
     "negative": "Jaws (1975)",
+    "template": "paper",
+    "target_tokens": len(first["input"]["targets"]),
   }
+  assert first["input"]["targets"][-1] == 1  # EOS counts.
   assert second["target"]["candidate"] == 1
 
 

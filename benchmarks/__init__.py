@@ -1,0 +1,1 @@
+"""Measurements of the project beside straightforward code, in one run."""
