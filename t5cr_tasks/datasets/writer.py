@@ -12,6 +12,7 @@ anew in each process; here an example gives the same bytes everywhere.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer, splits
 from tensorflow_datasets.core import writer as tfds_writer
+from tensorflow_datasets.core.utils import shard_utils
 
 
 def _put_text(feature: tf.train.Feature, value: str) -> None:
@@ -121,6 +123,16 @@ def _unsearched_heap() -> Iterator[None]:
     gc.unfreeze()
 
 
+@dataclasses.dataclass(frozen=True)
+class ShardConfig(shard_utils.ShardConfig):
+  """Shards of 8 MiB or more, so that the hosts of a pod can share a data set.
+
+  TFDS asks the class for the least size, whatever an object of it says.
+  """
+
+  min_shard_size: int = 8 << 20
+
+
 class LeanBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """A TFDS builder that writes its examples with `Serializer`."""
 
@@ -140,7 +152,7 @@ class LeanBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         filename_template=template,
         hash_salt=name,
         disable_shuffling=self.info.disable_shuffling,
-        shard_config=download_config.get_shard_config(),
+        shard_config=ShardConfig(),
         example_writer=self._example_writer(),
       )
       with _unsearched_heap():

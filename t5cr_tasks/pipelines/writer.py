@@ -136,7 +136,7 @@ class BeamBuilder(writer.LeanBuilder, skip_registration=True):
             filename_template=self._get_filename_template(split_name=name),
             hash_salt=name,
             disable_shuffling=self.info.disable_shuffling,
-            shard_config=download_config.get_shard_config(),
+            shard_config=writer.ShardConfig(),
             example_writer=self._example_writer(),
           )
           _ = (

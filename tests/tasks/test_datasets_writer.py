@@ -104,7 +104,8 @@ def digests(folder: pathlib.Path) -> dict[str, str]:
 def test_a_build_writes_the_files_that_tfds_writes(tmp_path, monkeypatch):
   sample.write_corpus(tmp_path / "raw")
   # Several shards, though the sample is small.
-  monkeypatch.setattr(shard_utils.ShardConfig, "min_shard_size", 1 << 12)
+  for shards in (writer.ShardConfig, shard_utils.ShardConfig):
+    monkeypatch.setattr(shards, "min_shard_size", 1 << 12)
   build.build(tmp_path / "raw", tmp_path / "lean")
 
   # All is TFDS's own but for the order of the features in a record.

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from caches import needs_beam
 from etils import epath
-from tensorflow_datasets.core.utils import shard_utils
 
 from t5cr_tasks import sample
-from t5cr_tasks.datasets import build
+from t5cr_tasks.datasets import build, writer
 from t5cr_tasks.errors import DataError
 from t5cr_tasks.pipelines.runner import Runner
 from t5cr_tasks.probes import build as probes_build
@@ -38,9 +37,8 @@ def raw(tmp_path_factory) -> pathlib.Path:
 
 
 def _small_shards(patch: pytest.MonkeyPatch) -> None:
-  """Makes TFDS cut what is small into shards too."""
-  # TFDS reads it from the class, whatever a build asks for.
-  patch.setattr(shard_utils.ShardConfig, "min_shard_size", 1 << 16)
+  """Cuts what is small into shards too."""
+  patch.setattr(writer.ShardConfig, "min_shard_size", 1 << 16)
 
 
 @pytest.fixture(scope="module")
