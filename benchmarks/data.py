@@ -221,8 +221,8 @@ def measure(
 
   Returns:
     {"seconds": without imports, "cpu_seconds": of all cores together, "count":
-    of the step's unit, "gigabytes": most memory the process held, "digest": the
-    same for the same result}.
+    of the step's unit, "gigabytes": most memory the process held, "digest": of
+    the result; of what is written to disk, the number of records}.
   """
   result = work / f"{step}-{side}.json"
   result.unlink(missing_ok=True)

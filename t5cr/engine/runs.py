@@ -156,7 +156,12 @@ def claim_output(
       f"{folder} holds {held}. Choose a new folder for these results "
       "(EVAL_OUTPUT_DIR or INFER_OUTPUT_DIR)."
     )
-  mine = {"run": os.fspath(source), "data": {**before, **data}}
+  trained_on = read(source).get("settings", {}).get("data", {})
+  mine = {
+    "run": os.fspath(source),
+    "trained_on": trained_on,
+    "data": {**before, **data},
+  }
   write(about, json.dumps({**mine, **environment()}, indent=2) + "\n")
   write(folder / "config.gin", text)
 

@@ -148,8 +148,8 @@ def _probes(
   caption = (
     "**Baselines on the probes.** The share of probes won; a tie is no win, "
     f"and ties are counted. Probes: {counts}. Intervals as in Table 3. A dash: "
-    "the probe asks nothing that the baseline could answer. In italics the "
-    "paper's figure, on its pairs."
+    "not measured, or the probe asks nothing that the baseline could answer. "
+    "In italics the paper's figure, on its pairs."
   )
   header = ["", *(variants.PROBES[probe] for probe in shown)]
   return f"{caption}\n\n{table(header, body)}"

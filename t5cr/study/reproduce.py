@@ -202,7 +202,7 @@ def _baselines(
     "data": settings_lib.fingerprints(data),
     "probes": settings_lib.fingerprints(probes),
     "options": dataclasses.asdict(options),
-    "version": baseline_options.VERSION,
+    "versions": baseline_options.versions(),
   }
   before = study.record("baselines")
   if before is not None and before["inputs"] != inputs:

@@ -89,7 +89,9 @@ def data(run: collect.Run) -> dict[str, str] | None:
     None where that is not known: t5x does not record it.
   """
   results = stages.read_json(run.directory / "results_of.json") or {}
-  recorded = results.get("data") or run.about.get("data")
+  recorded = run.about.get("data")
+  if results:
+    recorded = {**results.get("trained_on", {}), **results.get("data", {})}
   if not isinstance(recorded, Mapping):
     recorded = run.about.get("settings", {}).get("data")
   if not recorded:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of statistics that are functions of sums.
+"""Bootstrap intervals of statistics that are functions of sums; paired tests.
 
 Every metric of the study is `finish(sums)` of sums over examples (BLEU too:
 of n-gram matches and lengths). A resample is then a weighted sum of rows of a

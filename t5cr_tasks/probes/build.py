@@ -133,6 +133,11 @@ def _result(metadata: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
+def _phrasings(name: str, options: ProbeOptions) -> tuple[str, ...]:
+  """The phrasings of a probe set."""
+  return templates.NAMES if name in templates.PHRASED else (options.template,)
+
+
 def _origin(
   name: str, options: ProbeOptions, available: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -146,7 +151,16 @@ def _origin(
     "options": chosen,
     "sources": {name: available.get(name) for name in names},
   }
-  identity = {"probe": name, "version": str(T5crProbes.VERSION), **origin}
+  words = {
+    phrasing: dataclasses.astuple(templates.find(SETS[name], phrasing))
+    for phrasing in _phrasings(name, options)
+  }
+  identity = {
+    "probe": name,
+    "version": str(T5crProbes.VERSION),
+    "templates": words,
+    **origin,
+  }
   text = json.dumps(identity, sort_keys=True)
   return {**origin, "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -231,19 +245,18 @@ def _build_sets(
     return dict.fromkeys(origins, skipped)
   results = {}
   for name, origin in origins.items():
-    chosen, phrasings = probes, (options.template,)
+    chosen, tallies = probes, counts
     if name in templates.PHRASED:
-      chosen, counts = _phrased(probe, probes, options)
-      phrasings = templates.NAMES
+      chosen, tallies = _phrased(probe, probes, options)
     named = np.full(len(chosen), -1)
     leak = None
     if inputs.named is not None:
       named = leaks.is_named(probe, chosen, inputs.named, len(world.titles))
       leak = leaks.share(named)
-    metadata = {**origin, "counts": counts, "leak": leak}
+    metadata = {**origin, "counts": tallies, "leak": leak}
     table = Table(
       probe=probe,
-      phrasings=phrasings,
+      phrasings=_phrasings(name, options),
       probes=chosen,
       titles=world.titles,
       decile=_deciles(world, chosen),

@@ -120,9 +120,8 @@ def read_numbers(
   if not ragged and _is_good(table, limits or {}):
     return table
   good = pl.all_horizontal(
-    pl.col(name).is_not_null()
-    & pl.col(name).is_between(*(limits or {}).get(name, (-(2**62), 2**62)))
-    for name in columns
+    *(pl.col(name).is_not_null() for name in columns),
+    *(pl.col(name).is_between(*ends) for name, ends in (limits or {}).items()),
   )
   suspects = table.with_row_index("line", offset=2).filter(
     ~good | pl.col("line").is_in(ragged)

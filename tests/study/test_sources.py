@@ -102,6 +102,15 @@ def test_what_tells_the_engine(tmp_path, file, expected):
   assert sources.engine(collect.read_run(tmp_path)) == expected
 
 
+def test_results_tell_what_their_run_was_trained_on(tmp_path):
+  run_folders.write_run(tmp_path, "all")
+  (tmp_path / "run.json").unlink()
+  about = {"trained_on": {"a:1.0.0": "x", "vocabulary": "v"}}
+  about |= {"run": "somewhere", "data": {"b:1.0.0": "y"}}
+  (tmp_path / "results_of.json").write_text(json.dumps(about))
+  assert sources.data(collect.read_run(tmp_path)) == {"a": "x", "b": "y"}
+
+
 def test_a_study_beside_a_run(study_dir, tmp_path):
   write_upstream(tmp_path / "mine")
   given = [sources.Source(study_dir), sources.Source(tmp_path / "mine")]

@@ -130,6 +130,15 @@ def test_only_ratings_strictly_above_four_count(tmp_path):
   assert tallies["ratings"]["dropped"] == {"rated 4 or lower": 2}
 
 
+def test_a_line_is_good_whatever_the_others_are(tmp_path):
+  far = f"1,1,5.0,{2**62 + 5}\n"
+  for others, bad in (("", 0), ("1,2,five,1\n", 1)):
+    runs, _, bad_lines = read_runs(
+      tmp_path, far + others, allowed=bad, run_length=1
+    )
+    assert (len(runs), bad_lines.count) == (1, bad)
+
+
 def test_incomplete_last_run_is_dropped_and_counted(tmp_path):
   body = "".join(f"1,{movie},5.0,{movie}\n" for movie in range(1, 26))
   runs, tallies, _ = read_runs(tmp_path, body + "2,1,5.0,1\n")

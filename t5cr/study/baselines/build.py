@@ -11,7 +11,7 @@ from t5cr import errors
 from t5cr.progress import Progress
 from t5cr.study import variants
 from t5cr.study.baselines import folder
-from t5cr.study.baselines.options import VERSION, Options
+from t5cr.study.baselines.options import Options, versions
 
 _CATALOGUE = "t5cr_catalogue"
 
@@ -208,7 +208,7 @@ def plan(
   if _CATALOGUE in known and variants.DIALOGUE_TASK in tasks:
     data[_CATALOGUE] = known[_CATALOGUE]
   settings = {
-    "version": VERSION,
+    "versions": versions(),
     "options": options.of(*baseline.options),
     "data": data,
   }

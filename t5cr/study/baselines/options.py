@@ -1,11 +1,17 @@
 """The hyperparameters of the baselines."""
 
 import dataclasses
+import importlib.metadata
 
 from t5cr import errors
 
 # Goes up when a baseline of the same options and data gets other figures.
-VERSION = 1
+_VERSION = 1
+
+
+def versions() -> dict[str, str | int]:
+  """Of these baselines and of `implicit`: their figures depend on both."""
+  return {"t5cr": _VERSION, "implicit": importlib.metadata.version("implicit")}
 
 
 @dataclasses.dataclass(frozen=True)
