@@ -158,7 +158,7 @@ def test_everything_once_then_nothing(world):
 
 def test_other_options_of_baselines_are_no_other_study(world, monkeypatch):
   world.run(("redial",))
-  monkeypatch.setattr(options, "VERSION", options.VERSION + 1)
+  monkeypatch.setattr(options, "_VERSION", options._VERSION + 1)
   report_dir = world.run(("redial",))
   assert world.calls == ["baselines"]
   report = json.loads((report_dir / "report.json").read_text())
