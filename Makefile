@@ -1,7 +1,8 @@
 # make reproduce   the whole study on the sample corpus, report in runs/sample
 # make test        lint, types and the test suite
+# make benchmarks  speed beside the peers that are installed, in build/benchmarks
 #
-# Both set up .venv first, with the versions of requirements.lock.
+# All set up .venv first, with the versions of requirements.lock.
 # Another interpreter: make PYTHON=/path/to/python3.12 test
 # More arguments:      make reproduce ARGS="--rows redial,all"
 
@@ -19,7 +20,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= runs/sample
 ARGS ?=
 
-.PHONY: help setup reproduce test format wheel lock clean
+# What `make benchmarks` reads and writes; without DATA it builds the sample.
+BENCH := build/benchmarks
+DATA ?= $(BENCH)/data
+VOCABULARY ?= $(BENCH)/sentencepiece.model
+PAIRS ?= 900
+
+.PHONY: help setup reproduce test benchmarks format wheel lock clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -34,6 +41,29 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -n 2 $(ARGS)
+
+# Nothing else should run meanwhile. The short ones come first.
+benchmarks: $(INSTALLED) $(DATA) $(VOCABULARY)
+	$(BIN)/python benchmarks/training.py --json $(BENCH)/training.json $(ARGS)
+	$(BIN)/python benchmarks/mixture.py --tfds_data_dir $(DATA) \
+	  --vocabulary $(VOCABULARY) --json $(BENCH)/mixture.json $(ARGS)
+	$(BIN)/python benchmarks/decoding.py --json $(BENCH)/decoding.json $(ARGS)
+	$(BIN)/python benchmarks/scoring.py --tfds_data_dir $(DATA) \
+	  --vocabulary $(VOCABULARY) --examples $(PAIRS) \
+	  --json $(BENCH)/scoring.json $(ARGS)
+	$(BIN)/python benchmarks/table.py $(addprefix $(BENCH)/,training.json \
+	  mixture.json decoding.json scoring.json) | tee $(BENCH)/table.md
+
+$(BENCH)/data: $(INSTALLED)
+	rm -rf $@.tmp $(BENCH)/raw
+	$(BIN)/t5cr data sample --raw $(BENCH)/raw
+	$(BIN)/t5cr data build --raw $(BENCH)/raw --tfds_data_dir $@.tmp
+	$(BIN)/t5cr probes build --tfds_data_dir $@.tmp --min_count 5
+	rm -rf $@
+	mv $@.tmp $@
+
+$(BENCH)/sentencepiece.model: $(BENCH)/data
+	$(BIN)/t5cr data vocabulary --tfds_data_dir $< --out $@ --size 1536
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -14,7 +14,7 @@ import typer
 
 import t5cr
 from t5cr import errors
-from t5cr.commands import convert, data, engine, study
+from t5cr.commands import convert, data, engine, plan, study
 
 app = typer.Typer(
   name="t5cr",
@@ -31,6 +31,7 @@ app.add_typer(data.tasks_app, name="tasks")
 app.add_typer(data.probes_app, name="probes")
 for _action in engine.ACTIONS:
   app.command(_action)(engine.command(_action))
+app.command()(plan.plan)
 app.command()(convert.convert)
 app.command()(study.doctor)
 

@@ -56,6 +56,7 @@ def checks(tfds_data_dir: pathlib.Path | None) -> Iterator[Check]:
       remedy = "not installed; install t5cr again with pip"
       yield Check(name, False, remedy)
   yield _devices()
+  yield _compilation()
   yield _vocabulary()
   yield _data(tfds_data_dir)
 
@@ -70,6 +71,22 @@ def _devices() -> Check:
   cores = os.cpu_count()
   found = ", ".join(devices)
   return Check("devices", True, f"{found}; {cores} processor cores")
+
+
+def _compilation() -> Check:
+  try:
+    from t5cr.engine import compilation
+  except ImportError as error:
+    return Check("compiled programs", False, f"JAX cannot be loaded: {error}")
+  place = compilation.folder()
+  if place is None:
+    return Check("compiled programs", True, "not kept, as JAX is told")
+  count, size = compilation.size(place)
+  detail = (
+    f"{count:,} kept in {place}, {size / 1e6:,.0f} MB; delete the folder to "
+    "clear it"
+  )
+  return Check("compiled programs", True, detail)
 
 
 def _vocabulary() -> Check:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from t5cr import errors
 from t5cr.engine import (
   checkpoints,
+  compilation,
   decode,
   formats,
   model,
@@ -78,6 +79,7 @@ def load(
   _check_arguments(dtype, batch_size, feature_lengths)
   found = formats.find(path)
   mesh = mesh or partitioning.make_mesh(devices=jax.local_devices()[:1])
+  compilation.enable()
   params, config, _ = checkpoints.restore_params(found, mesh)
   if dtype is not None:
     config = dataclasses.replace(config, dtype=dtype)

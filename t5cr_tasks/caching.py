@@ -17,7 +17,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from t5cr_tasks import sources
+from t5cr_tasks import blocks, sources
 from t5cr_tasks.errors import DataError
 
 STAMP = "t5cr_stamp"
@@ -27,6 +27,7 @@ _NONE = "none"
 _SENTENCE = "[user] I'd like a movie like @ Amélie (2001) @, 90 minutes: why?"
 
 
+@blocks.on_blocks
 def stamp(
   dataset: tf.data.Dataset,
   output_features: Mapping[str, Any],
@@ -65,6 +66,7 @@ def unstamped(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
   }
 
 
+@blocks.on_blocks
 def check(
   dataset: tf.data.Dataset,
   output_features: Mapping[str, Any],

@@ -13,7 +13,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from t5cr_tasks import caching
+from t5cr_tasks import blocks, caching
 
 Example = Mapping[str, tf.Tensor]
 
@@ -78,20 +78,19 @@ def sequence(dataset: tf.data.Dataset, min_inputs: int = 1) -> tf.data.Dataset:
     The examples of a run in order: 9 for a run of 10 from `min_inputs` 1.
   """
 
-  def beginnings(record: Example) -> tf.data.Dataset:
+  def beginnings(record: Example) -> Example:
     titles = _lower(record["titles"])
+    lengths = tf.range(min_inputs, tf.maximum(tf.size(titles), min_inputs))
+    joined = tf.strings.reduce_join(
+      tf.gather(titles, tf.ragged.range(lengths)), axis=1, separator=" @ "
+    )
+    return {
+      "inputs": tf.strings.join([SEQUENCE_PREFIX, "@ ", joined, " @"]),
+      "targets": tf.gather(titles, lengths),
+    }
 
-    def beginning(length: tf.Tensor) -> Example:
-      joined = tf.strings.reduce_join(titles[:length], separator=" @ ")
-      return {
-        "inputs": tf.strings.join([SEQUENCE_PREFIX, "@ ", joined, " @"]),
-        "targets": titles[length],
-      }
-
-    count = tf.size(titles, out_type=tf.int64)
-    return tf.data.Dataset.range(min_inputs, count).map(beginning)
-
-  return dataset.flat_map(beginnings)
+  runs = dataset.map(beginnings, num_parallel_calls=tf.data.AUTOTUNE)
+  return runs.unbatch()
 
 
 def tags(dataset: tf.data.Dataset, max_tags: int = 5) -> tf.data.Dataset:
@@ -189,18 +188,20 @@ def review(dataset: tf.data.Dataset) -> tf.data.Dataset:
     The examples of a review in order.
   """
 
-  def sentences_in_turn(record: Example) -> tf.data.Dataset:
+  def sentences_in_turn(record: Example) -> Example:
     header = tf.strings.join(["Review for @ ", record["title"], " @:"])
     parts = _lower(tf.concat([[header], record["sentences"]], axis=0))
+    positions = tf.range(1, tf.size(parts))
+    before = tf.strings.reduce_join(
+      tf.gather(parts, tf.ragged.range(positions)), axis=1, separator=" "
+    )
+    return {
+      "inputs": REVIEW_PREFIX + before,
+      "targets": tf.gather(parts, positions),
+    }
 
-    def next_sentence(position: tf.Tensor) -> Example:
-      before = tf.strings.reduce_join(parts[:position], separator=" ")
-      return {"inputs": REVIEW_PREFIX + before, "targets": parts[position]}
-
-    count = tf.size(parts, out_type=tf.int64)
-    return tf.data.Dataset.range(1, count).map(next_sentence)
-
-  return dataset.flat_map(sentences_in_turn)
+  reviews = dataset.map(sentences_in_turn, num_parallel_calls=tf.data.AUTOTUNE)
+  return reviews.unbatch()
 
 
 def probe(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -234,6 +235,7 @@ def probe(dataset: tf.data.Dataset) -> tf.data.Dataset:
   return dataset.map(lowercased, num_parallel_calls=tf.data.AUTOTUNE)
 
 
+@blocks.on_blocks
 def append_eos(
   dataset: tf.data.Dataset,
   output_features: Mapping[str, Any],

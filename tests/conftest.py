@@ -1,5 +1,6 @@
 """Fixtures that several test folders use."""
 
+import os
 import pathlib
 
 import pytest
@@ -23,3 +24,16 @@ def shared_dir() -> pathlib.Path:
       " not there"
     )
   return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(request):
+  """Commands keep compiled programs beside pytest's cache, not in the home."""
+  folder = request.config.cache.mkdir("home")
+  before = os.environ.get("XDG_CACHE_HOME")
+  os.environ["XDG_CACHE_HOME"] = str(folder)
+  yield
+  if before is None:
+    del os.environ["XDG_CACHE_HOME"]
+  else:
+    os.environ["XDG_CACHE_HOME"] = before

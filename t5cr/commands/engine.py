@@ -59,7 +59,7 @@ def command(action: str) -> Callable[..., None]:
     from t5cr.engine import gin_config
     from t5cr.engine import main as engine
 
-    gin = (gin_file, gin_bindings or [], _commas(gin_search_paths))
+    gin = (gin_file, gin_bindings or [], commas(gin_search_paths))
     # What is wrong with the gin files is said before TensorFlow's seconds.
     gin_config.parse(*gin)
     quiet.import_tensorflow()
@@ -69,7 +69,7 @@ def command(action: str) -> Callable[..., None]:
         gin_bindings=gin[1],
         gin_search_paths=gin[2],
         tfds_data_dir=tfds_data_dir,
-        seqio_additional_cache_dirs=_commas(cache_dirs),
+        seqio_additional_cache_dirs=commas(cache_dirs),
         progress=reporter,
       )
 
@@ -77,5 +77,6 @@ def command(action: str) -> Callable[..., None]:
   return run
 
 
-def _commas(value: str | None) -> list[str]:
+def commas(value: str | None) -> list[str]:
+  """The parts of a value with commas between them."""
   return [part for part in (value or "").split(",") if part]

@@ -56,13 +56,12 @@ def init_cache(
 
   def cross(i: int) -> tuple[jax.Array, jax.Array]:
     layer = params["decoder"][f"layers_{i}"]["encoder_decoder_attention"]
-    key, value = layers.keys_and_values(layer, config, encoded)
-    return key.swapaxes(1, 2), value.swapaxes(1, 2)
+    return layers.keys_and_values(layer, config, encoded)
 
   return Cache(
     self_kv=((blank, blank),) * config.num_decoder_layers,
     cross_kv=tuple(cross(i) for i in range(config.num_decoder_layers)),
-    cross_bias=layers.mask_to_bias((encoder_input_tokens > 0)[:, None]),
+    cross_bias=_mask_to_bias(encoder_input_tokens > 0)[:, None, None],
   )
 
 
@@ -99,12 +98,12 @@ def decode_step(
     bidirectional=False,
   )
   if ancestors is None:
-    bias += layers.mask_to_bias((positions <= index)[None, None])
+    bias += _mask_to_bias(positions <= index)
   else:
     slots = jnp.arange(tokens.shape[1])
     # [b, 1, n, slots, l]
     seen = (ancestors[:, :, None] == slots[:, None])[:, None]
-    bias = bias[:, :, None] + jnp.where(seen, 0.0, layers.MASKED)
+    bias = bias[:, :, None] + _mask_to_bias(seen)
   x = model.embed(params, config, tokens)
   filled = []
   for i in range(config.num_decoder_layers):
@@ -114,7 +113,7 @@ def decode_step(
       filled.append(
         tuple(
           lax.dynamic_update_slice_in_dim(
-            old, part.swapaxes(1, 2)[:, :, :, None], index, axis=3
+            old, part[:, :, :, None], index, axis=3
           )
           for old, part in zip(cache.self_kv[i], new, strict=True)
         )
@@ -141,8 +140,13 @@ def decode_step(
 def _project(attention, config, y, attend, kv, bias) -> Float[Array, "b n e"]:
   """Projects the stream to queries, attends, and projects back."""
   query = layers.split_heads(layers.dense(attention["query"], y), config)
-  out = attend(query.swapaxes(1, 2), *kv, bias).swapaxes(1, 2)
-  return layers.dense(attention["out"], out.reshape(*y.shape[:-1], -1))
+  out = layers.join_heads(attend(query, *kv, bias))
+  return layers.dense(attention["out"], out)
+
+
+def _mask_to_bias(mask: jax.Array) -> jax.Array:
+  """What to add to attention logits: 0 where true, MASKED elsewhere."""
+  return jnp.where(mask, 0.0, layers.MASKED)
 
 
 def _softmax(logits: jax.Array, bias: jax.Array) -> jax.Array:

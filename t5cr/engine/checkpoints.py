@@ -24,7 +24,7 @@ from t5cr.engine.formats import Format, Found
 from t5cr.engine.train_state import TrainState
 
 # What may differ between a checkpoint's model and the one asked for.
-_FREE_FIELDS = ("dropout_rate", "dtype")
+_FREE_FIELDS = ("dropout_rate", "dtype", "scan_layers")
 
 
 class Positioned(Protocol):

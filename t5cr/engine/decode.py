@@ -272,10 +272,12 @@ def _decoded_rows(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
   """Yields (index of an example, its tokens [n, l], its scores [n])."""
   done = 0
-  groups = buckets.by_length([(len(tokens),) for tokens in inputs], batch_size)
+  parts = 1 if mesh is None else partitioning.batch_parts(mesh)
+  size = buckets.rows_of_batch(len(inputs), batch_size, parts)
+  groups = buckets.by_length([(len(tokens),) for tokens in inputs], size)
   for (length,), members in groups:
-    rows = buckets.pad([inputs[i] for i in members], batch_size, length)
-    indices = np.zeros(batch_size, np.int32)
+    rows = buckets.pad([inputs[i] for i in members], size, length)
+    indices = np.zeros(size, np.int32)
     indices[: len(members)] = members
     if mesh is not None:
       sharding = partitioning.batch_sharding(mesh)

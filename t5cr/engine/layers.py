@@ -8,8 +8,8 @@ h heads, d head width.
 import dataclasses
 import functools
 import operator
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,14 +46,23 @@ class Dropout:
 
   def __call__(self, x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
     """Zeros a share `rate` of x's columns and scales up the others."""
+    keep = self.mask((*x.shape[:-2], 1, x.shape[-1]), x.dtype)
+    return x if keep is None else x * keep
+
+  def mask(self, shape: tuple[int, ...], dtype: Any) -> jax.Array | None:
+    """What to multiply with: 0 or 1 / (1 - rate); None for nothing."""
     if self.rng is None or self.rate == 0.0:
-      return x
+      return None
     self.calls += 1
-    shape = (*x.shape[:-2], 1, x.shape[-1])
-    keep = jax.random.bernoulli(
-      jax.random.fold_in(self.rng, self.calls), 1.0 - self.rate, shape
-    )
-    return x * keep.astype(x.dtype) / (1.0 - self.rate)
+    rng = jax.random.fold_in(self.rng, self.calls)
+    keep = jax.random.bernoulli(rng, 1.0 - self.rate, shape)
+    return keep.astype(dtype) / (1.0 - self.rate)
+
+  def of_layer(self, number: int | jax.Array) -> "Dropout":
+    """The dropout of a layer, whose masks are its own."""
+    if self.rng is None:
+      return self
+    return Dropout(self.rate, jax.random.fold_in(self.rng, number))
 
 
 def dense(
@@ -90,27 +99,85 @@ def mlp(
 
 def split_heads(
   x: Float[Array, "b l hd"], config: T5Config
-) -> Float[Array, "b l h d"]:
-  """Parts the joined width of all heads."""
-  return x.reshape(*x.shape[:-1], config.num_heads, config.head_dim)
+) -> Float[Array, "b h l d"]:
+  """Parts the joined width of all heads, and puts the heads first."""
+  parted = x.reshape(*x.shape[:-1], config.num_heads, config.head_dim)
+  return parted.swapaxes(-2, -3)
+
+
+def join_heads(x: Float[Array, "b h l d"]) -> Float[Array, "b l hd"]:
+  """The inverse of `split_heads`."""
+  x = x.swapaxes(-2, -3)
+  return x.reshape(*x.shape[:-2], -1)
+
+
+def project(
+  params: Params,
+  config: T5Config,
+  names: Sequence[str],
+  x: Float[Array, "b l e"],
+) -> list[Float[Array, "b h l d"]]:
+  """Heads of several projections of one stream, in one product.
+
+  Args:
+    params: of an attention layer.
+    config: of the model.
+    names: of "query", "key", "value".
+    x: the stream.
+
+  Returns:
+    One array for each name.
+  """
+  # A new axis, so that each kernel stays split over devices as it is.
+  kernels = jnp.stack([params[name]["kernel"] for name in names], axis=1)
+  joined = jnp.einsum("ble,enf->blnf", x, kernels.astype(x.dtype))
+  # A split, whose derivative is one concatenation; that of indexing is a sum.
+  parts = jnp.split(joined, len(names), axis=2)
+  return [split_heads(part[:, :, 0], config) for part in parts]
 
 
 def keys_and_values(
   params: Params, config: T5Config, x: Float[Array, "b k e"]
-) -> tuple[Float[Array, "b k h d"], Float[Array, "b k h d"]]:
+) -> tuple[Float[Array, "b h k d"], Float[Array, "b h k d"]]:
   """What `attend` looks at; computed once where the source does not change."""
-  return (
-    split_heads(dense(params["key"], x), config),
-    split_heads(dense(params["value"], x), config),
-  )
+  key, value = project(params, config, ("key", "value"), x)
+  return key, value
+
+
+class Bias(NamedTuple):
+  """What is added to attention logits.
+
+  The parts are kept apart: together they are as large as the logits, and each
+  layer would read them.
+
+  Attributes:
+    mask: bool [b, q, k], true where query may see key.
+    position: float32 [b or 1, h, q, k], learned; None in cross-attention.
+  """
+
+  mask: jax.Array
+  position: jax.Array | None = None
+
+
+def self_attend(
+  params: Params,
+  config: T5Config,
+  x: Float[Array, "b l e"],
+  bias: Bias,
+  dropout: Dropout,
+) -> Float[Array, "b l e"]:
+  """Attention of a stream to itself; see `attend`."""
+  names = ("query", "key", "value")
+  query, key, value = project(params, config, names, x)
+  return _attend(params, query, (key, value), bias, dropout)
 
 
 def attend(
   params: Params,
   config: T5Config,
   x: Float[Array, "b q e"],
-  kv: tuple[Float[Array, "b k h d"], Float[Array, "b k h d"]],
-  bias: Float[Array, "b h q k"],
+  kv: tuple[Float[Array, "b h k d"], Float[Array, "b h k d"]],
+  bias: Bias,
   dropout: Dropout,
 ) -> Float[Array, "b q e"]:
   """Multi-head attention. T5 has no 1/sqrt(d): its initialisation holds it.
@@ -120,26 +187,75 @@ def attend(
     config: of the model.
     x: what asks.
     kv: keys and values (`keys_and_values`).
-    bias: added to the attention logits; dims b and h may be 1.
+    bias: mask and position bias.
     dropout: of the attention weights.
 
   Returns:
     The attended values, projected back to the residual width.
   """
   query = split_heads(dense(params["query"], x), config)
+  return _attend(params, query, kv, bias, dropout)
+
+
+def _attend(params, query, kv, bias, dropout) -> Float[Array, "b q e"]:
   key, value = kv
-  logits = jnp.einsum("bqhd,bkhd->bhqk", query, key)
-  weights = jax.nn.softmax(logits.astype(jnp.float32) + bias, axis=-1)
-  weights = dropout(weights.astype(x.dtype))
-  out = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
-  return dense(params["out"], out.reshape(*x.shape[:-1], -1))
+  # A mask of weights that serves every query (see `Dropout`) is one of values:
+  # of [b, h, k] numbers, with nothing of the logits' size.
+  keep = dropout.mask((*value.shape[:-1], 1), value.dtype)
+  value = value if keep is None else value * keep
+  out = dot_product_attention(query, key, value, bias.position, bias.mask)
+  return dense(params["out"], join_heads(out))
 
 
-def mask_to_bias(
+@jax.custom_vjp
+def dot_product_attention(
+  query: Float[Array, "b h q d"],
+  key: Float[Array, "b h k d"],
+  value: Float[Array, "b h k d"],
+  position: Float[Array, "#b h q k"] | None,
   mask: Bool[Array, "b q k"],
-) -> Float[Array, "b 1 q k"]:
-  """What to add to attention logits: 0 where true, MASKED elsewhere."""
-  return jnp.where(mask, 0.0, MASKED)[:, None].astype(jnp.float32)
+) -> Float[Array, "b h q d"]:
+  """softmax(query key^T + position, where mask) value.
+
+  The derivative is written out. Of the logits' size it keeps the exponentials
+  alone, in the activations' dtype; the softmax is normalised behind the second
+  product, and its derivative needs row sums of outputs instead of weights (as
+  in https://arxiv.org/abs/2205.14135, appendix B).
+  """
+  return _attention_forward(query, key, value, position, mask)[0]
+
+
+def _attention_forward(query, key, value, position, mask):
+  logits = jnp.einsum("bhqd,bhkd->bhqk", query, key).astype(jnp.float32)
+  logits = logits if position is None else logits + position
+  logits += jnp.where(mask, 0.0, MASKED)[:, None]
+  highest = jnp.max(logits, axis=-1, keepdims=True)
+  weights = jnp.exp(logits - highest).astype(query.dtype)
+  total = jnp.sum(weights, axis=-1, keepdims=True, dtype=jnp.float32)
+  out = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
+  out = (out / total).astype(query.dtype)
+  return out, (query, key, value, position, mask, weights, total, out)
+
+
+def _attention_backward(saved, slope):
+  query, key, value, position, mask, weights, total, out = saved
+  wide = slope.astype(jnp.float32)
+  row = jnp.sum(wide * out, axis=-1, keepdims=True) / total
+  slope = (wide / total).astype(slope.dtype)
+  d_value = jnp.einsum("bhqk,bhqd->bhkd", weights, slope)
+  d_weights = jnp.einsum("bhqd,bhkd->bhqk", slope, value)
+  d_logits = weights * (d_weights - row)
+  d_position = None
+  if position is not None:
+    shared = [i for i, n in enumerate(position.shape) if n < d_logits.shape[i]]
+    d_position = jnp.sum(d_logits, shared, keepdims=True)
+  d_logits = d_logits.astype(query.dtype)
+  d_query = jnp.einsum("bhqk,bhkd->bhqd", d_logits, key)
+  d_key = jnp.einsum("bhqk,bhqd->bhkd", d_logits, query)
+  return d_query, d_key, d_value, d_position, None
+
+
+dot_product_attention.defvjp(_attention_forward, _attention_backward)
 
 
 def pair_mask(
@@ -200,16 +316,29 @@ def relative_position_bucket(
 def relative_position_bias(
   params: Params,
   config: T5Config,
-  query_positions: jax.Array,
-  key_positions: jax.Array,
+  query_positions: Int[Array, "*b q"],
+  key_positions: Int[Array, "*b k"],
   *,
   bidirectional: bool,
-) -> Float[Array, "1 h q k"]:
-  """The learned bias of a stack, shared by its layers."""
+) -> Float[Array, "#b h q k"]:
+  """The learned bias of a stack, shared by its layers.
+
+  Args:
+    params: with `rel_embedding`, [h, buckets].
+    config: of the model.
+    query_positions: of all rows, or of each.
+    key_positions: the same.
+    bidirectional: true in the encoder.
+
+  Returns:
+    float32 of one row, or of each.
+  """
   buckets = relative_position_bucket(
-    key_positions[None, :] - query_positions[:, None],
+    key_positions[..., None, :] - query_positions[..., :, None],
     bidirectional=bidirectional,
     num_buckets=config.relative_attention_num_buckets,
     max_distance=config.relative_attention_max_distance,
   )
-  return params["rel_embedding"][:, buckets][None]
+  if buckets.ndim == 2:
+    return params["rel_embedding"][:, buckets][None]
+  return jnp.moveaxis(params["rel_embedding"].T[buckets], -1, 1)

@@ -16,6 +16,7 @@ from etils import epath
 from t5cr import errors
 from t5cr.engine import (
   checkpoints,
+  compilation,
   decode,
   evaluate,
   formats,
@@ -80,7 +81,19 @@ def start(
   feed.use_data_dir(tfds_data_dir)
   feed.use_cache_dirs(seqio_additional_cache_dirs)
   feed.import_tasks(run.module)
+  compilation.enable()
   return run, text
+
+
+def read_train(
+  *,
+  gin_files: Sequence[str | os.PathLike],
+  gin_bindings: Sequence[str] = (),
+  gin_search_paths: Sequence[str | os.PathLike] = (),
+) -> jobs.TrainRun:
+  """Reads what a training is, and opens nothing; see `start`."""
+  gin_config.parse(gin_files, gin_bindings, gin_search_paths)
+  return gin_config.build(_TRAIN)
 
 
 def train(

@@ -1,5 +1,6 @@
 """T5 1.0 and 1.1 as pure functions over t5x's parameter tree."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -122,20 +123,72 @@ def encode(
     mask &= layers.segment_mask(encoder_segment_ids, encoder_segment_ids)
   positions = jnp.arange(tokens.shape[1])
   # Packed examples keep their distances, so the plain index serves them too.
-  bias = layers.mask_to_bias(mask) + layers.relative_position_bias(
+  position = layers.relative_position_bias(
     encoder["relpos_bias"], config, positions, positions, bidirectional=True
   )
-  x = dropout(embed(params, config, tokens))
-  for i in range(config.num_encoder_layers):
-    layer = encoder[f"layers_{i}"]
+  bias = layers.Bias(mask, position)
+
+  def block(layer: Params, x: jax.Array, dropout: Dropout) -> jax.Array:
     y = layers.rms_norm(layer["pre_attention_layer_norm"], x)
-    kv = layers.keys_and_values(layer["attention"], config, y)
-    x += dropout(
-      layers.attend(layer["attention"], config, y, kv, bias, dropout)
-    )
+    attention = layer["attention"]
+    x += dropout(layers.self_attend(attention, config, y, bias, dropout))
     y = layers.rms_norm(layer["pre_mlp_layer_norm"], x)
-    x += dropout(layers.mlp(layer["mlp"], config, y, dropout))
+    return x + dropout(layers.mlp(layer["mlp"], config, y, dropout))
+
+  x = dropout(embed(params, config, tokens))
+  x = _stack(encoder, config.num_encoder_layers, config, block, x, dropout)
   return dropout(layers.rms_norm(encoder["encoder_norm"], x))
+
+
+def _stack(
+  params: Params,
+  count: int,
+  config: T5Config,
+  block: Callable[[Params, jax.Array, Dropout], jax.Array],
+  x: Float[Array, "b l e"],
+  dropout: Dropout,
+) -> Float[Array, "b l e"]:
+  """Runs a stream through the layers of an encoder or a decoder.
+
+  Args:
+    params: of the stack.
+    count: of its layers.
+    config: with `scan_layers` they are one loop, which compiles in the time
+      of one layer.
+    block: maps (a layer's parameters, stream, dropout) to the stream after it.
+    x: the stream.
+    dropout: of the whole model.
+
+  Returns:
+    The stream behind the last layer.
+  """
+  each = [params[f"layers_{i}"] for i in range(count)]
+  if not config.scan_layers:
+    for i, layer in enumerate(each):
+      x = block(layer, x, dropout.of_layer(i))
+    return x
+
+  def stack(path: Any, *leaves: jax.Array) -> jax.Array:
+    # Kernels are used in the activations' dtype, the scales of norms are not.
+    wide = path[-1].key == "scale"
+    return jnp.stack(
+      [leaf if wide else leaf.astype(config.dtype) for leaf in leaves]
+    )
+
+  # A loop keeps for its derivative what JAX asks for, float32 copies of norms
+  # included; products are all that is worth keeping.
+  @functools.partial(
+    jax.checkpoint,
+    policy=jax.checkpoint_policies.dots_saveable,
+    prevent_cse=False,
+  )
+  def step(x: jax.Array, numbered: tuple[jax.Array, Params]):
+    number, layer = numbered
+    return block(layer, x, dropout.of_layer(number)), None
+
+  stacked = jax.tree_util.tree_map_with_path(stack, *each)
+  x, _ = jax.lax.scan(step, x, (jnp.arange(count), stacked))
+  return x
 
 
 def decoder_block(
@@ -167,6 +220,46 @@ def decoder_block(
   x += dropout(cross_attention(layer["encoder_decoder_attention"], y))
   y = layers.rms_norm(layer["pre_mlp_layer_norm"], x)
   return x + dropout(layers.mlp(layer["mlp"], config, y, dropout))
+
+
+def run_decoder(
+  params: Params,
+  config: T5Config,
+  x: Float[Array, "b t e"],
+  self_bias: layers.Bias,
+  encoded: Float[Array, "b s e"],
+  cross_bias: layers.Bias,
+  dropout: Dropout,
+) -> Float[Array, "b t e"]:
+  """The decoder's layers over embedded tokens.
+
+  Args:
+    params: the whole tree.
+    config: of the model.
+    x: embedded tokens.
+    self_bias: mask and positions of the tokens among themselves.
+    encoded: from `encode`.
+    cross_bias: mask of the encoder's output.
+    dropout: of branches and attention weights.
+
+  Returns:
+    The residual stream behind the last layer.
+  """
+
+  def block(layer: Params, x: jax.Array, dropout: Dropout) -> jax.Array:
+    def self_attention(attention, y):
+      return layers.self_attend(attention, config, y, self_bias, dropout)
+
+    def cross_attention(attention, y):
+      kv = layers.keys_and_values(attention, config, encoded)
+      return layers.attend(attention, config, y, kv, cross_bias, dropout)
+
+    return decoder_block(
+      layer, config, x, self_attention, cross_attention, dropout
+    )
+
+  count, decoder = config.num_decoder_layers, params["decoder"]
+  return _stack(decoder, count, config, block, x, dropout)
 
 
 def to_logits(
@@ -219,29 +312,18 @@ def decode(
     segments = batch["decoder_segment_ids"]
     self_mask &= layers.segment_mask(segments, segments)
     cross_mask &= layers.segment_mask(segments, batch["encoder_segment_ids"])
-  self_bias = layers.mask_to_bias(self_mask) + layers.relative_position_bias(
+  position = layers.relative_position_bias(
     decoder["relpos_bias"], config, positions, positions, bidirectional=False
   )
-  cross_bias = layers.mask_to_bias(cross_mask)
-
-  def self_attention(attention, y):
-    kv = layers.keys_and_values(attention, config, y)
-    return layers.attend(attention, config, y, kv, self_bias, dropout)
-
-  def cross_attention(attention, y):
-    kv = layers.keys_and_values(attention, config, encoded)
-    return layers.attend(attention, config, y, kv, cross_bias, dropout)
-
-  x = dropout(embed(params, config, batch["decoder_input_tokens"]))
-  for i in range(config.num_decoder_layers):
-    x = decoder_block(
-      decoder[f"layers_{i}"],
-      config,
-      x,
-      self_attention,
-      cross_attention,
-      dropout,
-    )
+  x = run_decoder(
+    params,
+    config,
+    dropout(embed(params, config, batch["decoder_input_tokens"])),
+    layers.Bias(self_mask, position),
+    encoded,
+    layers.Bias(cross_mask),
+    dropout,
+  )
   return to_logits(params, config, x, dropout)
 
 

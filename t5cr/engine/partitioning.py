@@ -61,6 +61,29 @@ class MeshConfig:
   model: int = 1
 
 
+def mesh_sizes(config: MeshConfig, devices: int) -> list[int]:
+  """The sizes of `AXES` for so many devices.
+
+  Raises:
+    UsageError: they do not multiply to that number.
+  """
+  sizes = [config.data, config.fsdp, config.model]
+  known = int(np.prod([size for size in sizes if size != -1]))
+  fits = all(size > 0 or size == -1 for size in sizes) and known > 0
+  if fits and sizes.count(-1) == 1 and devices % known == 0:
+    sizes[sizes.index(-1)] = devices // known
+  if not fits or -1 in sizes or int(np.prod(sizes)) != devices:
+    named = ", ".join(
+      f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True)
+    )
+    raise errors.UsageError(
+      f"A mesh of {named} does not fit {devices} device(s): the sizes "
+      "must multiply to that number, one of them may be -1. Set MESH_DATA, "
+      "MESH_FSDP and MESH_MODEL to fit."
+    )
+  return sizes
+
+
 def make_mesh(
   config: MeshConfig = MeshConfig(),  # noqa: B008 (frozen)
   devices: Sequence[Any] | None = None,
@@ -78,20 +101,7 @@ def make_mesh(
     UsageError: the sizes do not multiply to the number of devices.
   """
   devices = list(jax.devices() if devices is None else devices)
-  sizes = [config.data, config.fsdp, config.model]
-  known = int(np.prod([size for size in sizes if size != -1]))
-  fits = all(size > 0 or size == -1 for size in sizes) and known > 0
-  if fits and sizes.count(-1) == 1 and len(devices) % known == 0:
-    sizes[sizes.index(-1)] = len(devices) // known
-  if not fits or -1 in sizes or int(np.prod(sizes)) != len(devices):
-    named = ", ".join(
-      f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True)
-    )
-    raise errors.UsageError(
-      f"A mesh of {named} does not fit {len(devices)} device(s): the sizes "
-      "must multiply to that number, one of them may be -1. Set MESH_DATA, "
-      "MESH_FSDP and MESH_MODEL to fit."
-    )
+  sizes = mesh_sizes(config, len(devices))
   return Mesh(mesh_utils.create_device_mesh(sizes, devices), AXES)
 
 
@@ -190,3 +200,38 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     ),
     state,
   )
+
+
+def gather(params: Any, mesh: Mesh) -> Any:
+  """Parameters as a step computes with them: whole along `fsdp`.
+
+  Left to itself, XLA splits activations like the parameters, along `embed`,
+  and exchanges those, which are larger. Gradients come back split, so that
+  each device sums its own part only.
+
+  Args:
+    params: the tree, inside `jax.jit`.
+    mesh: where they lie.
+
+  Returns:
+    The same tree and values.
+  """
+  if mesh.shape["fsdp"] == 1:
+    return params
+  split = state_shardings(params, mesh)
+
+  def without_fsdp(sharding: NamedSharding) -> NamedSharding:
+    axes = (None if axis == "fsdp" else axis for axis in sharding.spec)
+    return NamedSharding(mesh, PartitionSpec(*axes))
+
+  whole = jax.tree.map(without_fsdp, split)
+
+  @jax.custom_vjp
+  def gathered(tree):
+    return jax.lax.with_sharding_constraint(tree, whole)
+
+  gathered.defvjp(
+    lambda tree: (gathered(tree), None),
+    lambda _, gradients: (jax.lax.with_sharding_constraint(gradients, split),),
+  )
+  return gathered(params)

@@ -8,7 +8,6 @@ same seed gives the same parameters, whether or not it was interrupted.
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from t5cr.engine import (
   checkpoints,
   formats,
   losses,
+  meter,
   model,
   optimizer,
   partitioning,
@@ -35,9 +35,6 @@ from t5cr.progress import Progress
 # What LOSS_NORMALIZING_FACTOR calls the number of target tokens in a batch;
 # the word is t5x's.
 REAL_TARGET_TOKENS = "NUM_REAL_TARGET_TOKENS"
-
-# Steps that may be under way while the host prepares the next batch.
-_LOOKAHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,9 +184,14 @@ def initial_state(
 ) -> TrainState:
   """Fresh parameters and optimizer state, made where they are to lie."""
   make = _state_maker(config, model_config)
-  shapes = jax.eval_shape(make)
+  shapes = state_shapes(config, model_config)
   shardings = partitioning.state_shardings(shapes, mesh)
   return jax.jit(make, out_shardings=shardings)()
+
+
+def state_shapes(config: TrainConfig, model_config: T5Config) -> TrainState:
+  """The state of a run as shapes and dtypes; nothing is computed."""
+  return jax.eval_shape(_state_maker(config, model_config))
 
 
 def _state_maker(
@@ -227,6 +229,7 @@ def make_train_step(
     dropout_rng = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_fn(params):
+      params = partitioning.gather(params, mesh)
       logits = model.apply(params, model_config, batch, dropout_rng)
       loss, weight = losses.cross_entropy(
         logits,
@@ -243,7 +246,7 @@ def make_train_step(
     sums = {"loss": loss, "target_tokens": weight, "tokens": inputs + weight}
     return TrainState(state.step + 1, params, opt_state), sums
 
-  shapes = jax.eval_shape(_state_maker(config, model_config))
+  shapes = state_shapes(config, model_config)
   shardings = partitioning.state_shardings(shapes, mesh)
   return jax.jit(
     step,
@@ -260,54 +263,6 @@ def _divisor(
   if factor == REAL_TARGET_TOKENS:
     return jnp.maximum(target_tokens, 1.0)
   return 1.0 if factor is None else float(factor)
-
-
-class _Meter:
-  """Collects the sums of steps on the device and reads them now and then."""
-
-  def __init__(self, schedule: optax.Schedule):
-    self._schedule = schedule
-    self.restart()
-
-  def restart(self) -> None:
-    """Starts a new interval."""
-    self._sums: list[dict[str, Any]] = []
-    self._waited = 0.0
-    self._started = time.perf_counter()
-
-  def next_batch(self, batches: Batches) -> Mapping[str, np.ndarray]:
-    """Takes a batch; time counts as waiting when the device has no work."""
-    idle = not self._sums or self._sums[-1]["loss"].is_ready()
-    started = time.perf_counter()
-    batch = next(batches)
-    if idle:
-      self._waited += time.perf_counter() - started
-    return batch
-
-  def add(self, sums: dict[str, jax.Array]) -> None:
-    """Adds the sums of a step, and keeps the host from running far ahead."""
-    self._sums.append(sums)
-    if len(self._sums) > _LOOKAHEAD:
-      self._sums[-1 - _LOOKAHEAD]["loss"].block_until_ready()
-
-  def read(self, step: int) -> dict[str, float]:
-    """Metrics of the interval that ends at `step`; starts the next."""
-    fetched = jax.device_get(self._sums)
-    total = {
-      name: float(np.sum([sums[name] for sums in fetched]))
-      for name in fetched[0]
-    }
-    seconds = time.perf_counter() - self._started
-    metrics = {
-      "loss": total["loss"] / max(total["target_tokens"], 1.0),
-      "learning_rate": np.asarray(self._schedule(step - 1)).item(),
-      "tokens_per_second": total["tokens"] / seconds,
-      "target_tokens_per_second": total["target_tokens"] / seconds,
-      "steps_per_second": len(fetched) / seconds,
-      "data_wait_share": self._waited / seconds,
-    }
-    self.restart()
-    return metrics
 
 
 def _check_finite(metrics: Mapping[str, float], step: int) -> None:
@@ -343,7 +298,7 @@ def restore_or_init(
     (state, batches or None).
   """
   known = formats.steps(model_dir)
-  shapes = jax.eval_shape(_state_maker(config, model_config))
+  shapes = state_shapes(config, model_config)
   if known and known[-1] < config.train_steps:
     batches = make_batches()
     state = checkpoints.restore_state(
@@ -418,17 +373,17 @@ def _steps(
   """Trains, and yields (state, step) whenever a checkpoint is due."""
   first, last = int(state.step), config.train_steps
   logging.info("Training from step %d to %d.", first, last)
-  meter = _Meter(_schedule(config))
+  clock = meter.Meter(_schedule(config))
   if hooks.progress:
     hooks.progress("train", first, last, "steps")
   for step in range(first + 1, last + 1):
-    batch = partitioning.put_batch(meter.next_batch(batches), mesh)
+    batch = partitioning.put_batch(clock.next_batch(batches), mesh)
     state, sums = train_step(state, batch)
-    meter.add(sums)
+    clock.add(sums)
     save = step % config.checkpoint_period == 0 or step == last
     evaluate = config.eval_period and step % config.eval_period == 0
     if save or evaluate or step % config.log_period == 0:
-      metrics = meter.read(step)
+      metrics = clock.read(step)
       _check_finite(metrics, step)
       if hooks.metric_writer:
         hooks.metric_writer.write_scalars(step, metrics)
@@ -437,7 +392,7 @@ def _steps(
     if evaluate and hooks.evaluate and step < last:
       hooks.evaluate(state, step)
     if save or evaluate:
-      meter.restart()
+      clock.restart()
     if hooks.progress:
       hooks.progress("train", step, last, "steps")
   if hooks.metric_writer:

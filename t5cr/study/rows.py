@@ -122,10 +122,6 @@ def job(
   environment = {
     # So that a source tree that is not installed runs too.
     "PYTHONPATH": str(pathlib.Path(__file__).parents[2]),
-    # Rows have one model and one batch shape: what the first compiles, the
-    # others load.
-    "JAX_COMPILATION_CACHE_DIR": str(out / ".cache" / "jax"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
   }
   if made.vocabulary:
     environment["T5CR_VOCABULARY"] = str(made.vocabulary.path)

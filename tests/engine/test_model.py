@@ -104,6 +104,62 @@ def test_dropout_is_seeded_and_off_without_a_key(tiny):
   )
 
 
+def test_scanned_layers_compute_what_unrolled_ones_do(tiny):
+  """Logits and gradients, packed, with dropout."""
+  unrolled = dataclasses.replace(
+    tiny.config, num_encoder_layers=3, num_decoder_layers=2, dropout_rate=0.3
+  )
+  scanned = dataclasses.replace(unrolled, scan_layers=True)
+  params = model.init(unrolled, jax.random.key(4))
+  batch = tiny.group("packed")
+
+  def loss(params, config):
+    logits = model.apply(params, config, batch, jax.random.key(5))
+    return jnp.sum(jnp.sin(logits)), logits
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4),
+    jax.grad(loss, has_aux=True)(params, scanned),
+    jax.grad(loss, has_aux=True)(params, unrolled),
+  )
+
+
+def test_scanned_layers_in_bfloat16(tiny):
+  """Norms keep their float32 scales; products round elsewhere."""
+  config = dataclasses.replace(tiny.config, dtype="bfloat16", scan_layers=True)
+  logits = model.apply(tiny.params, config, tiny.group("batch"))
+  assert np.abs(logits - tiny.numbers["logits"]).mean() < 0.1
+
+
+def test_attention_and_its_derivative():
+  """Against the definition, differentiated by JAX."""
+  keys = jax.random.split(jax.random.key(0), 5)
+  query = jax.random.normal(keys[0], (2, 3, 5, 4))
+  key, value = jax.random.normal(keys[1], (2, 2, 3, 7, 4))
+  position = jax.random.normal(keys[2], (1, 3, 5, 7))
+  mask = jax.random.bernoulli(keys[3], 0.6, (2, 5, 7)).at[0, 1].set(False)
+  weight = jax.random.normal(keys[4], query.shape)
+
+  def definition(query, key, value, position, mask):
+    logits = jnp.einsum("bhqd,bhkd->bhqk", query, key)
+    logits += 0.0 if position is None else position
+    logits += jnp.where(mask, 0.0, layers.MASKED)[:, None]
+    return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(logits), value)
+
+  def both(attention, *arguments):
+    return jax.value_and_grad(
+      lambda *moved: jnp.sum(weight * attention(*moved, mask)),
+      argnums=range(4 if arguments[3] is not None else 3),
+    )(*arguments)
+
+  for bias in (position, jnp.tile(position, (2, 1, 1, 1)), None):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5),
+      both(layers.dot_product_attention, query, key, value, bias),
+      both(definition, query, key, value, bias),
+    )
+
+
 def test_dropout_keeps_the_mean_and_drops_whole_columns():
   dropped = layers.Dropout(0.25, jax.random.key(0))(jnp.ones((64, 7, 100)))
   assert abs(dropped.mean() - 1.0) < 0.02

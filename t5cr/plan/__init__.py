@@ -1,0 +1,1 @@
+"""`t5cr plan`: what a training costs, before anyone pays for it."""

@@ -1,0 +1,70 @@
+"""The share of time that a run waits for data, with steps of known length."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from t5cr.engine import meter
+
+
+def slow(x, seconds):
+  """Work that keeps the device for some time while the host goes on."""
+
+  def sleep(value):
+    time.sleep(seconds)
+    return value
+
+  return jax.pure_callback(sleep, jax.ShapeDtypeStruct((), jnp.float32), x)
+
+
+def share(batch_seconds: float, step_seconds: float, steps: int = 12) -> dict:
+  """Runs steps as training does; the meter's metrics."""
+
+  def batches():
+    while True:
+      time.sleep(batch_seconds)
+      yield {"x": np.float32(1)}
+
+  step = jax.jit(lambda x: slow(x, step_seconds))
+  step(np.float32(1)).block_until_ready()
+  source, clock = batches(), meter.Meter(lambda step: 0.5)
+  clock.restart()
+  for _ in range(steps):
+    batch = clock.next_batch(source)
+    loss = step(batch["x"])
+    clock.add({"loss": loss, "tokens": loss * 4, "target_tokens": loss * 2})
+  return clock.read(steps)
+
+
+def test_waiting_for_slow_data_is_seen():
+  metrics = share(batch_seconds=0.06, step_seconds=0.01)
+  # 50 of each 60 ms; all of the first batch.
+  assert 0.6 < metrics["data_wait_share"] <= 1.0
+
+
+def test_data_that_comes_while_a_step_runs_is_not_waited_for():
+  metrics = share(batch_seconds=0.01, step_seconds=0.06)
+  # Only the first batch: 10 of 730 ms.
+  assert metrics["data_wait_share"] < 0.3
+  assert metrics["steps_per_second"] > 6  # 60 ms, not 70: they overlap.
+
+
+def test_rates_and_the_loss_are_of_the_interval():
+  metrics = share(batch_seconds=0.0, step_seconds=0.01, steps=5)
+  assert metrics["loss"] == pytest.approx(0.5)
+  assert metrics["learning_rate"] == 0.5
+  rate = metrics["steps_per_second"]
+  assert metrics["tokens_per_second"] == pytest.approx(4 * rate)
+  assert metrics["target_tokens_per_second"] == pytest.approx(2 * rate)
+
+
+def test_an_interval_begins_anew():
+  clock = meter.Meter(lambda step: 0.0)
+  for value in (1.0, 3.0):
+    clock.next_batch(iter([{}]))
+    one = jnp.float32(value)
+    clock.add({"loss": one, "tokens": one, "target_tokens": jnp.float32(1)})
+    assert clock.read(1)["loss"] == value
