@@ -223,6 +223,8 @@ def make_train_step(
     batch: `loss` in nats with z-loss, `target_tokens`, `tokens` of both sides).
   """
   tx = make_optimizer(config)
+  if model_config.scan_layers:
+    tx = optimizer.layers_together(tx)
   seed = config.seed + 1  # The parameters were drawn from the seed itself.
 
   def step(state: TrainState, batch: Any):

@@ -1,5 +1,7 @@
 """Adafactor takes t5x's steps."""
 
+import dataclasses
+
 import golden
 import jax
 import numpy as np
@@ -61,3 +63,32 @@ def test_wide_matrices_are_factored():
   shapes = {leaf.shape for leaf in jax.tree.leaves(state)}
   assert (256, 128) not in shapes
   assert {(256,), (128,), (256, 64)} <= shapes
+
+
+@pytest.mark.parametrize("learning_rate", [0.01, lambda step: 0.1 / (step + 1)])
+def test_layers_together_take_the_same_steps(learning_rate):
+  config = dataclasses.replace(
+    golden.load("t5_1_1_tiny").config,
+    emb_dim=128,
+    mlp_dim=160,
+    num_encoder_layers=3,
+    num_decoder_layers=2,
+  )
+  alone = optimizer.adafactor(learning_rate)
+  together = optimizer.layers_together(alone)
+  params = model.init(config, jax.random.key(0))
+  states = alone.init(params), together.init(params)
+  for i in range(3):
+    slopes = model.init(config, jax.random.key(i + 1))
+    updates, states = zip(
+      alone.update(slopes, states[0], params),
+      together.update(slopes, states[1], params),
+      strict=True,
+    )
+    for one, other in (updates, states):
+      jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7, rtol=1e-6),
+        one,
+        other,
+      )
+    params = optax.apply_updates(params, updates[0])
