@@ -7,7 +7,7 @@ also a figure. Nothing is timed: the figures are the compiler's.
     python -m benchmarks.scaling --gin_file=t5cr/finetune.gin \
       --gin_file=recipe/t5_1_0_small.gin --plot docs/figures/scaling
 
-Needs libtpu: pip install 't5cr[plan]'.
+Needs libtpu: pip install '.[plan]'.
 """
 
 import argparse

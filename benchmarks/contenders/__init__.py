@@ -62,7 +62,7 @@ PEERS = {
   "transformers": (
     "benchmarks.contenders.hugging_face",
     "HuggingFace",
-    "pip install 't5cr[hf]'",
+    "pip install '.[hf]'",
   ),
 }
 

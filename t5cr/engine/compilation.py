@@ -57,9 +57,10 @@ def enable() -> None:
     )
     return
   jax.config.update("jax_compilation_cache_dir", str(place))
-  jax.config.update(
-    "jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS
-  )
+  if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+    jax.config.update(
+      "jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS
+    )
 
 
 def _config() -> Any:
@@ -96,5 +97,8 @@ def _prune(place: pathlib.Path, limit: int) -> None:
   for _, bytes_, path in programs:
     if total <= limit:
       return
-    path.unlink(missing_ok=True)
+    try:
+      path.unlink(missing_ok=True)
+    except PermissionError:  # Another user's; the others may do.
+      continue
     total -= bytes_

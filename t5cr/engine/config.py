@@ -24,7 +24,7 @@ class T5Config:
     relative_attention_num_buckets: buckets of the relative position bias.
     relative_attention_max_distance: distances beyond share the last bucket.
     scan_layers: run the layers of a stack as one loop. The numbers are the
-      same; it compiles in a fraction of the time, and on a CPU runs slower.
+      same up to rounding; it compiles in less time, and on a CPU runs slower.
   """
 
   vocab_size: int

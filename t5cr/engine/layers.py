@@ -58,8 +58,13 @@ class Dropout:
     keep = jax.random.bernoulli(rng, 1.0 - self.rate, shape)
     return keep.astype(dtype) / (1.0 - self.rate)
 
+  def of_stack(self) -> "Dropout":
+    """The dropout of the next stack of layers, whose masks are its own."""
+    self.calls += 1
+    return self.of_layer(self.calls)
+
   def of_layer(self, number: int | jax.Array) -> "Dropout":
-    """The dropout of a layer, whose masks are its own."""
+    """The dropout of a layer of a stack, whose masks are its own."""
     if self.rng is None:
       return self
     return Dropout(self.rate, jax.random.fold_in(self.rng, number))

@@ -162,6 +162,7 @@ def _stack(
   Returns:
     The stream behind the last layer.
   """
+  dropout = dropout.of_stack()
   each = [params[f"layers_{i}"] for i in range(count)]
   if not config.scan_layers:
     for i, layer in enumerate(each):

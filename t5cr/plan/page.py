@@ -16,7 +16,7 @@ def number(value: float, unit: str = "") -> str:
   """`7.07e+12` reads `7.07 T`, with a unit behind it.
 
   >>> number(9.2e10, 'B')
-  '92.0 GB'
+  '92 GB'
   """
   for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
     if value >= factor:

@@ -101,7 +101,7 @@ def parse_mesh(text: str) -> MeshConfig:
   sizes = dict.fromkeys(AXES, 1)
   for part in text.split(","):
     axis, _, size = part.strip().partition("=")
-    if axis not in sizes or not size.removeprefix("-").isdigit():
+    if axis not in sizes or not size.removeprefix("-").isdecimal():
       raise errors.UsageError(
         f"--mesh {text} is none: name the sizes of {', '.join(AXES)}, such as "
         "--mesh data=4,fsdp=4; -1 takes all devices that are left."
@@ -210,6 +210,8 @@ def _prepare(
 ) -> tuple[dict[str, Any], list[MeshConfig]]:
   """A topology's devices and rates, and the meshes to compile for."""
   about = asking.ask(_request(run, topology, None))
+  if "crashed" in about:
+    raise errors.RunError(f"--topology {topology}: {about['crashed']}")
   devices, batch = about["devices"], run.data.batch_size
   meshes = settings.meshes or default_meshes(run.mesh, devices, batch)
   if not meshes:

@@ -28,7 +28,7 @@ def times(
   return {
     name: amount * devices_per_chip / rate if amount else 0.0
     for name, (amount, rate) in work.items()
-    if rate or (not amount and rate is not None)
+    if rate or not amount
   }
 
 

@@ -124,6 +124,46 @@ def test_scanned_layers_compute_what_unrolled_ones_do(tiny):
   )
 
 
+def test_every_branch_of_every_layer_has_a_mask_of_its_own(tiny, monkeypatch):
+  keys = []
+  draw = jax.random.bernoulli
+
+  def spy(key, *arguments):
+    keys.append(tuple(jax.random.key_data(key).tolist()))
+    return draw(key, *arguments)
+
+  monkeypatch.setattr(jax.random, "bernoulli", spy)
+  config = dataclasses.replace(
+    tiny.config, num_encoder_layers=2, num_decoder_layers=2, dropout_rate=0.5
+  )
+  params = model.init(config, jax.random.key(0))
+  model.apply(params, config, tiny.group("batch"), jax.random.key(1))
+  # Embedding and norm of both stacks, 4 masks of an encoder layer, 6 of a
+  # decoder layer.
+  assert len(keys) == len(set(keys)) == 4 + 2 * 4 + 2 * 6
+
+
+def test_attention_derivatives_in_bfloat16():
+  keys = jax.random.split(jax.random.key(1), 3)
+  heads = [jax.random.normal(key, (2, 3, 6, 4)) for key in keys]
+  position = jax.random.normal(jax.random.key(2), (1, 3, 6, 6))
+  mask = jnp.tril(jnp.ones((2, 6, 6), bool))
+
+  def slopes(dtype):
+    query, key, value = (x.astype(dtype) for x in heads)
+    return jax.grad(
+      lambda *moved: jnp.sum(
+        jnp.sin(layers.dot_product_attention(*moved, mask).astype(jnp.float32))
+      ),
+      argnums=range(4),
+    )(query, key, value, position)
+
+  narrow, wide = slopes(jnp.bfloat16), slopes(jnp.float32)
+  assert [x.dtype for x in narrow] == [jnp.bfloat16] * 3 + [jnp.float32]
+  for a, b in zip(narrow, wide, strict=True):
+    assert np.abs(a.astype(jnp.float32) - b).max() < 0.05 * np.abs(b).max()
+
+
 def test_scanned_layers_in_bfloat16(tiny):
   """Norms keep their float32 scales; products round elsewhere."""
   config = dataclasses.replace(tiny.config, dtype="bfloat16", scan_layers=True)

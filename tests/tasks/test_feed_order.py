@@ -1,5 +1,6 @@
 """The engine's batches are seqio's: the same examples in the same order."""
 
+import functools
 import itertools
 
 import caches
@@ -187,6 +188,7 @@ PLACEHOLDER = seqio.CacheDatasetPlaceholder()
     [drawn, PLACEHOLDER, drawn, STEPS.tokenize, STEPS.append_eos],
     [PLACEHOLDER, STEPS.tokenize, shortened],
     [STEPS.tokenize],
+    [functools.partial(STEPS.tokenize, with_eos=True)],
   ],
   ids=lambda steps: f"{len(steps)} steps",
 )

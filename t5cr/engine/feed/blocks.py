@@ -134,6 +134,10 @@ def _blocks(task: seqio.Task, request: Request) -> tf.data.Dataset | None:
   if records is None:
     return None
   if begin and first == begin:
+    parse = tf.io.parse_single_example
+    one_by_one = _parsed(records, parse, task, request)
+    if not _fit_for_blocks(one_by_one.element_spec, task):
+      return None
     parse = tf.io.parse_example
     blocks = _repeated(records, request).batch(_BLOCK)
     blocks = _parsed(blocks, parse, task, request)
@@ -172,6 +176,9 @@ def _first_on_blocks(steps: Sequence[Any]) -> int:
 
 def _can_run_on_blocks(step: Any) -> bool:
   function = getattr(step, "func", step)
+  # Of a block, seqio's `tokenize` gives EOS to the last example only.
+  if getattr(step, "args", ()) or getattr(step, "keywords", {}).get("with_eos"):
+    return False
   return (
     _is_placeholder(step)
     or function in _SEQIO_ON_BLOCKS
