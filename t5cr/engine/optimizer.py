@@ -74,7 +74,8 @@ def layers_together(
     def of_one(update, param, *arrays):
       mine = iter(arrays)
       own = [[next(mine)] if x else y for x, y in zip(like, items, strict=True)]
-      new, after = inner.update([update], shape.unflatten(own), [param])
+      result: Any = inner.update([update], shape.unflatten(own), [param])
+      new, after = result
       rest = shape.flatten_up_to(after)
       return new[0], [y[0] if x else y for x, y in zip(like, rest, strict=True)]
 
