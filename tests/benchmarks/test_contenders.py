@@ -181,7 +181,7 @@ def test_peers_that_are_absent_say_how_to_get_them(monkeypatch):
   monkeypatch.setattr(contenders.importlib, "import_module", missing)
   found = contenders.absent()
   assert "github.com/google-research/t5x" in found["t5x"]
-  assert "t5cr[hf]" in found["transformers"]
+  assert "pip install '.[hf]'" in found["transformers"]
   assert contenders.absent(["t5x"])["transformers"] == "not asked for"
 
 
