@@ -121,6 +121,7 @@ lock: $(INSTALLED)
 	$(BIN)/python -m venv --clear build/lock
 	build/lock/bin/python -m pip install -q pip-tools
 	build/lock/bin/pip-compile --quiet --upgrade --extra beam --extra dev \
+	  --extra docs \
 	  --generate-hashes --allow-unsafe --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements.lock pyproject.toml

@@ -353,7 +353,7 @@ class Bench:
     )
 
     def with_best(score: Callable, **more: Any) -> Callable:
-      size, _ = side_by_side.best(
+      size = side_by_side.best(
         {
           size: lambda size=size: score(
             pairs.inputs, pairs.targets, size, **more

@@ -166,7 +166,7 @@ def _padded(each: Any, work: Work, *, by_length: bool) -> Contender:
     ]
     for size in BATCH_SIZES
   }
-  size, _ = side_by_side.best(
+  size = side_by_side.best(
     {
       size: lambda first=made[0]: each.gradients(first)
       for size, made in steps.items()

@@ -5,9 +5,9 @@ all devices on one axis of the mesh at a time, and prints a table; with --plot
 also a figure. Nothing is timed: the figures are the compiler's.
 
     python -m benchmarks.scaling --gin_file=t5cr/finetune.gin \
-      --gin_file=recipe/t5_1_0_small.gin --plot docs/figures/scaling
+      --gin_file=recipe/t5_1_0_small.gin --plot docs/figures/plan_scaling
 
-Needs libtpu: pip install '.[plan]'.
+Needs libtpu: pip install '.[tpu]'.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from matplotlib import ticker
 from t5cr import progress
 from t5cr.engine import jobs
 from t5cr.engine.partitioning import MeshConfig
-from t5cr.plan import page, planner
-from t5cr.study import drawing
+from t5cr.plan import page, planner, roofline
+from t5cr.study import drawing, stages
 
 # 8, 32 and 256 devices.
 TOPOLOGIES = ("v5e:2x4", "v5e:4x8", "v5e:16x16")
@@ -36,7 +36,7 @@ MOST_MODEL_PARTS = 8
 PANELS = {
   "peak memory, GiB": lambda c: c["memory"]["peak"] / 2**30,
   "bytes accessed, GB": lambda c: c["bytes"] / 1e9,
-  "bytes sent, GB": lambda c: sent(c) / 1e9,
+  "bytes sent, GB": lambda c: roofline.sent(c) / 1e9,
 }
 
 
@@ -48,24 +48,27 @@ def mesh(axis: str, devices: int) -> MeshConfig:
   return MeshConfig(data=devices // parts, model=parts)
 
 
-def sent(column: Mapping[str, Any]) -> float:
-  """Bytes that a device sends in a step."""
-  return sum(kind["sent"] for kind in column["collectives"].values())
-
-
 def measure(
   flags: argparse.Namespace, show: progress.Progress
 ) -> list[dict[str, Any]]:
   """A row for each axis and topology."""
   run, _ = planner.read_run(flags.gin_file, flags.gin_bindings)
-  found = json.loads(flags.json.read_text()) if flags.json.exists() else []
-  known = {(row["topology"], row["axis"]): row for row in found}
+  asked = planner.describe(run, planner.Settings(TOPOLOGIES))
+  found = stages.read_json(flags.json) or []
+  # Of this very run; JSON, so that both have lists where they had tuples.
+  same = json.dumps(asked, sort_keys=True)
+  known = {
+    (row["topology"], row["axis"]): row
+    for row in found
+    if json.dumps(row["asked"], sort_keys=True) == same
+  }
   wanted = list(itertools.product(TOPOLOGIES, AXES))
   for done, (topology, axis) in enumerate(wanted):
     show("compile", done, len(wanted), "programs")
     if (topology, axis) not in known:
-      known[topology, axis] = _compile(run, topology, axis)
-      flags.json.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+      compiled = _compile(run, topology, axis)
+      known[topology, axis] = {"asked": asked, **compiled}
+      stages.write_json(flags.json, list(known.values()))
   show("compile", len(wanted), len(wanted), "programs")
   return [known[key] for key in wanted]
 
@@ -80,7 +83,6 @@ def _compile(run: jobs.TrainRun, topology: str, axis: str) -> dict[str, Any]:
     "topology": topology,
     "devices": about["devices"],
     "axis": axis,
-    "run": planned["run"],
     **about["meshes"][0],
   }
 
@@ -96,18 +98,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     kinds = ", ".join(
       f"{kind['count']:,} {name}" for name, kind in row["collectives"].items()
     )
-    step = row["step_seconds"][row["bound"]]
-    bound = {"hbm": "memory", "ici": "interconnect"}.get(
-      row["bound"], row["bound"]
-    )
     cells = [
       f"{row['devices']} ({row['topology']})",
       f"`{row['name']}`",
       page.size(row["memory"]["peak"]),
       page.number(row["bytes"], "B"),
-      page.number(sent(row), "B"),
+      page.number(roofline.sent(row), "B"),
       kinds,
-      f"{page.seconds(step)} ({bound})",
+      page.step(row),
     ]
     lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)

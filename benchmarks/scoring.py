@@ -51,14 +51,13 @@ def _with_best_batch(
   score: Callable[..., Any], pairs: probes.Pairs, sizes: Sequence[int]
 ) -> int:
   """The batch size that scores pairs fastest."""
-  size, _ = side_by_side.best(
+  return side_by_side.best(
     {
       size: lambda size=size: score(pairs.inputs, pairs.targets, size)
       for size in sizes
       if size <= max(len(pairs), min(sizes))
     }
   )
-  return size
 
 
 def _whole(
@@ -100,7 +99,7 @@ def _at_best_lengths(
     tuple(-(-length // multiple) * multiple for length in longest)
     for multiple in _MULTIPLES
   }
-  (lengths, size), _ = side_by_side.best(
+  lengths, size = side_by_side.best(
     {
       (lengths, size): lambda lengths=lengths, size=size: each.score(
         sample.inputs, sample.targets, size, lengths

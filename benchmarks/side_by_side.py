@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import os
 import pathlib
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from t5cr.study import stages
 
 OURS = "t5cr"
 
@@ -218,28 +218,19 @@ def check_close(
     )
 
 
-def best(
-  candidates: Mapping[Any, Callable[[], Any]], repeats: int = 1
-) -> tuple[Any, dict[Any, float]]:
+def best(candidates: Mapping[Any, Callable[[], Any]]) -> Any:
   """The setting that a contender is fastest with.
 
   Args:
-    candidates: setting -> does a sample of the work.
-    repeats: timed calls of each after one that is not; the fastest counts.
-
-  Returns:
-    (the best setting, setting -> seconds).
+    candidates: setting -> does a sample of the work; its second call counts.
   """
   seconds = {}
   for setting, run in candidates.items():
     run()
-    taken = []
-    for _ in range(repeats):
-      start = time.perf_counter()
-      run()
-      taken.append(time.perf_counter() - start)
-    seconds[setting] = min(taken)
-  return min(seconds, key=seconds.__getitem__), seconds
+    start = time.perf_counter()
+    run()
+    seconds[setting] = time.perf_counter() - start
+  return min(seconds, key=seconds.__getitem__)
 
 
 def argument_parser(
@@ -282,10 +273,7 @@ def write(
 ) -> None:
   """Writes the figures as JSON, whole or not at all."""
   values = {**where, "timings": [timing.to_json() for timing in timings]}
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  temporary.write_text(json.dumps(values, indent=1) + "\n")
-  os.replace(temporary, path)
+  stages.write_json(path, values)
 
 
 def run(

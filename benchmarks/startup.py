@@ -29,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from benchmarks import side_by_side
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-ROWS, INPUTS, TARGETS = 8, 512, 128
+ROWS, LENGTHS = 8, {"inputs": 512, "targets": 128}
 
 # What a fresh interpreter runs.
 STARTS = {
@@ -103,37 +103,20 @@ def compiles(model: str, rounds: int) -> side_by_side.Timing:
   )
 
 
-def batch_shapes() -> dict:
-  """The features of a packed batch."""
-  import jax
-  import jax.numpy as jnp
-
-  names = {
-    "encoder": ("input_tokens", "segment_ids", "positions"),
-    "decoder": ("input_tokens", "target_tokens", "loss_weights")
-    + ("segment_ids", "positions"),
-  }
-  lengths = {"encoder": INPUTS, "decoder": TARGETS}
-  return {
-    f"{side}_{name}": jax.ShapeDtypeStruct((ROWS, lengths[side]), jnp.int32)
-    for side, fields in names.items()
-    for name in fields
-  }
-
-
 def compile_once(model: str, kind: str) -> float:
   """Seconds to lower and compile a step; in this process, from nothing."""
   import dataclasses
 
   from benchmarks.contenders import SHAPES
+  from t5cr.plan import compiling
 
   config = dataclasses.replace(SHAPES[model], dropout_rate=0.1)
+  batch = compiling.batch_shapes(ROWS, LENGTHS, pack=True)
   if kind == "t5x":
-    step, state = _step_of_t5x(config)
+    step, state = _step_of_t5x(config, batch)
   else:
     config = dataclasses.replace(config, scan_layers=kind == "scan")
     step, state = _step_of_ours(config)
-  batch = batch_shapes()
   begun = time.perf_counter()
   step.lower(state, batch).compile()
   return time.perf_counter() - begun
@@ -148,24 +131,16 @@ def _step_of_ours(config):
   return step, train.state_shapes(how, config)
 
 
-def _step_of_t5x(config):
-  import dataclasses
-
+def _step_of_t5x(config, batch):
   import jax
   import jax.numpy as jnp
-  import seqio
   from t5x import adafactor, models, train_state, trainer
-  from t5x.examples.t5 import network
 
-  known = {field.name for field in dataclasses.fields(network.T5Config)}
-  values = dataclasses.asdict(config) | {"dtype": jnp.dtype(config.dtype)}
-  module = network.Transformer(
-    network.T5Config(**{k: v for k, v in values.items() if k in known})
-  )
-  vocabulary = seqio.PassThroughVocabulary(config.vocab_size, eos_id=1)
+  from benchmarks.contenders import upstream
+
   definition = adafactor.Adafactor(decay_rate=0.8, step_offset=0)
-  model = models.EncoderDecoderModel(module, vocabulary, vocabulary, definition)
-  shapes = {name: value.shape for name, value in batch_shapes().items()}
+  model = models.EncoderDecoderModel(*upstream.parts(config), definition)
+  shapes = {name: value.shape for name, value in batch.items()}
 
   def initial():
     variables = model.get_initial_variables(jax.random.key(0), shapes)

@@ -20,6 +20,17 @@ from t5cr.engine.config import T5Config
 _FEATURES = ("encoder_input", "decoder_input", "decoder_target")
 
 
+def parts(config: T5Config) -> tuple[Any, seqio.Vocabulary, seqio.Vocabulary]:
+  """t5x's network of a shape, and vocabularies of inputs and targets."""
+  known = {field.name for field in dataclasses.fields(network.T5Config)}
+  values = dataclasses.asdict(config) | {"dtype": jnp.dtype(config.dtype)}
+  module = network.Transformer(
+    network.T5Config(**{k: v for k, v in values.items() if k in known})
+  )
+  vocabulary = seqio.PassThroughVocabulary(config.vocab_size, eos_id=tokens.EOS)
+  return module, vocabulary, vocabulary
+
+
 class Upstream:
   """Upstream t5x, its jitted functions without a partitioner."""
 
@@ -27,18 +38,10 @@ class Upstream:
 
   def __init__(self, config: T5Config, params: Any):
     """Takes the weights."""
-    known = {field.name for field in dataclasses.fields(network.T5Config)}
-    values = dataclasses.asdict(config) | {"dtype": jnp.dtype(config.dtype)}
-    module = network.Transformer(
-      network.T5Config(**{k: v for k, v in values.items() if k in known})
-    )
-    vocabulary = seqio.PassThroughVocabulary(
-      config.vocab_size, eos_id=tokens.EOS
-    )
 
     def made(decode_fn):
       return models.EncoderDecoderModel(
-        module, vocabulary, vocabulary, None, decode_fn=decode_fn
+        *parts(config), None, decode_fn=decode_fn
       )
 
     self.params = params

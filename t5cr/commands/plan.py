@@ -1,7 +1,5 @@
 """`t5cr plan`: what a training takes, compiled for devices not yet paid for."""
 
-import json
-import os
 import pathlib
 import signal
 from typing import Annotated
@@ -75,6 +73,7 @@ def plan(
     if value is not None and not value > 0:
       raise errors.UsageError(f"{flag} {value:g} is not above 0.")
   from t5cr.plan import chips, page, planner
+  from t5cr.study import stages
 
   meshes = [planner.parse_mesh(text) for text in mesh or ()]
   settings = planner.Settings(
@@ -95,12 +94,4 @@ def plan(
     planned = planner.plan(run, settings, reporter)
   page.show(planned)
   if json_file:
-    _write(json_file, json.dumps(planned, indent=2) + "\n")
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-  """Writes a file under a temporary name, then renames it."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)
+    stages.write_json(json_file, planned)

@@ -61,7 +61,7 @@ def init_cache(
   return Cache(
     self_kv=((blank, blank),) * config.num_decoder_layers,
     cross_kv=tuple(cross(i) for i in range(config.num_decoder_layers)),
-    cross_bias=_mask_to_bias(encoder_input_tokens > 0)[:, None, None],
+    cross_bias=layers.mask_to_bias(encoder_input_tokens > 0)[:, None, None],
   )
 
 
@@ -93,17 +93,17 @@ def decode_step(
   bias = layers.relative_position_bias(
     params["decoder"]["relpos_bias"],
     config,
-    index[None],
-    positions,
+    index[None, None],
+    positions[None],
     bidirectional=False,
   )
   if ancestors is None:
-    bias += _mask_to_bias(positions <= index)
+    bias += layers.mask_to_bias(positions <= index)
   else:
     slots = jnp.arange(tokens.shape[1])
     # [b, 1, n, slots, l]
     seen = (ancestors[:, :, None] == slots[:, None])[:, None]
-    bias = bias[:, :, None] + _mask_to_bias(seen)
+    bias = bias[:, :, None] + layers.mask_to_bias(seen)
   x = model.embed(params, config, tokens)
   filled = []
   for i in range(config.num_decoder_layers):
@@ -142,11 +142,6 @@ def _project(attention, config, y, attend, kv, bias) -> Float[Array, "b n e"]:
   query = layers.split_heads(layers.dense(attention["query"], y), config)
   out = layers.join_heads(attend(query, *kv, bias))
   return layers.dense(attention["out"], out)
-
-
-def _mask_to_bias(mask: jax.Array) -> jax.Array:
-  """What to add to attention logits: 0 where true, MASKED elsewhere."""
-  return jnp.where(mask, 0.0, layers.MASKED)
 
 
 def _softmax(logits: jax.Array, bias: jax.Array) -> jax.Array:

@@ -272,7 +272,7 @@ def _decoded_rows(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
   """Yields (index of an example, its tokens [n, l], its scores [n])."""
   done = 0
-  parts = 1 if mesh is None else partitioning.batch_parts(mesh)
+  parts = partitioning.batch_parts(mesh)
   size = buckets.rows_of_batch(len(inputs), batch_size, parts)
   groups = buckets.by_length([(len(tokens),) for tokens in inputs], size)
   for (length,), members in groups:

@@ -233,7 +233,7 @@ def dot_product_attention(
 def _attention_forward(query, key, value, position, mask):
   logits = jnp.einsum("bhqd,bhkd->bhqk", query, key).astype(jnp.float32)
   logits = logits if position is None else logits + position
-  logits += jnp.where(mask, 0.0, MASKED)[:, None]
+  logits += mask_to_bias(mask)[:, None]
   highest = jnp.max(logits, axis=-1, keepdims=True)
   weights = jnp.exp(logits - highest).astype(query.dtype)
   total = jnp.sum(weights, axis=-1, keepdims=True, dtype=jnp.float32)
@@ -261,6 +261,11 @@ def _attention_backward(saved, slope):
 
 
 dot_product_attention.defvjp(_attention_forward, _attention_backward)
+
+
+def mask_to_bias(mask: Bool[Array, "*any"]) -> Float[Array, "*any"]:
+  """What to add to attention logits: 0 where true, MASKED elsewhere."""
+  return jnp.where(mask, 0.0, MASKED)
 
 
 def pair_mask(
@@ -321,29 +326,27 @@ def relative_position_bucket(
 def relative_position_bias(
   params: Params,
   config: T5Config,
-  query_positions: Int[Array, "*b q"],
-  key_positions: Int[Array, "*b k"],
+  query_positions: Int[Array, "b q"],
+  key_positions: Int[Array, "b k"],
   *,
   bidirectional: bool,
-) -> Float[Array, "#b h q k"]:
+) -> Float[Array, "b h q k"]:
   """The learned bias of a stack, shared by its layers.
 
   Args:
     params: with `rel_embedding`, [h, buckets].
     config: of the model.
-    query_positions: of all rows, or of each.
+    query_positions: of each row, or of one that stands for all.
     key_positions: the same.
     bidirectional: true in the encoder.
 
   Returns:
-    float32 of one row, or of each.
+    float32, as many rows as the positions have.
   """
   buckets = relative_position_bucket(
-    key_positions[..., None, :] - query_positions[..., :, None],
+    key_positions[:, None, :] - query_positions[:, :, None],
     bidirectional=bidirectional,
     num_buckets=config.relative_attention_num_buckets,
     max_distance=config.relative_attention_max_distance,
   )
-  if buckets.ndim == 2:
-    return params["rel_embedding"][:, buckets][None]
-  return jnp.moveaxis(params["rel_embedding"].T[buckets], -1, 1)
+  return params["rel_embedding"][:, buckets].swapaxes(0, 1)

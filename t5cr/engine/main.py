@@ -235,8 +235,10 @@ def _sized(config: T5Config, mixture: str, names: Sequence[str]) -> T5Config:
   """The model's shape with a vocabulary that holds all tasks' tokens."""
   from t5cr.engine import feed
 
-  needed = max(feed.vocabulary_size(name) for name in (mixture, *names))
-  size = config.vocab_size if config.vocab_size is not None else needed
+  size = config.vocab_size
+  if size is None:
+    tokens = max(feed.vocabulary_size(name) for name in (mixture, *names))
+    size = vocabulary.embedding_rows(tokens)
   _check_vocabulary(size, [mixture, *names])
   return dataclasses.replace(config, vocab_size=size)
 
@@ -245,7 +247,7 @@ def _check_vocabulary(size: int, names: Sequence[str]) -> None:
   from t5cr.engine import feed
 
   for name in names:
-    tokens = feed.vocabulary_size(name, multiple=1)
+    tokens = feed.vocabulary_size(name)
     if size < tokens:
       raise errors.UsageError(
         f"The model has {size} rows in its vocabulary, but {name} uses "

@@ -121,7 +121,7 @@ def encode(
   mask = layers.pair_mask(tokens, tokens)
   if encoder_segment_ids is not None:
     mask &= layers.segment_mask(encoder_segment_ids, encoder_segment_ids)
-  positions = jnp.arange(tokens.shape[1])
+  positions = jnp.arange(tokens.shape[1])[None]
   # Packed examples keep their distances, so the plain index serves them too.
   position = layers.relative_position_bias(
     encoder["relpos_bias"], config, positions, positions, bidirectional=True
@@ -305,9 +305,9 @@ def decode(
   decoder = params["decoder"]
   targets = jnp.asarray(batch["decoder_target_tokens"])
   sources = jnp.asarray(batch["encoder_input_tokens"])
-  positions = jnp.arange(targets.shape[1])
+  positions = jnp.arange(targets.shape[1])[None]
   self_mask = layers.pair_mask(targets, targets)
-  self_mask &= positions[None, None, :] <= positions[None, :, None]
+  self_mask &= positions[:, None, :] <= positions[:, :, None]
   cross_mask = layers.pair_mask(targets, sources)
   if "decoder_segment_ids" in batch:
     segments = batch["decoder_segment_ids"]

@@ -115,8 +115,10 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
-def batch_parts(mesh: Mesh) -> int:
-  """Into how many parts `batch_sharding` splits a batch."""
+def batch_parts(mesh: Mesh | None) -> int:
+  """Into how many parts `batch_sharding` splits a batch; 1 without a mesh."""
+  if mesh is None:
+    return 1
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 

@@ -136,7 +136,7 @@ def score_examples(
   sources, rows = _rows(inputs, targets)
   if not rows:
     return scores
-  parts = 1 if mesh is None else partitioning.batch_parts(mesh)
+  parts = partitioning.batch_parts(mesh)
   most = max(batch_size * len(rows) // len(inputs) // parts, 1) * parts
   size = buckets.rows_of_batch(len(rows), most, parts)
   lengths = [(len(trie.tokens), len(sources[i])) for i, trie in rows]

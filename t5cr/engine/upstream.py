@@ -16,6 +16,7 @@ import numpy as np
 from t5cr import errors
 from t5cr.engine import formats
 from t5cr.engine.decode import Decoding
+from t5cr.engine.vocabulary import embedding_rows
 
 # A mixture made of what EVAL_TASKS or MIXTURE_OR_TASK_NAME name together.
 SELECTION = "t5cr_selection"
@@ -117,11 +118,9 @@ def vocabulary_rows(size: int | None, vocabulary: Any) -> int:
   Raises:
     UsageError: the vocabulary has more tokens than that.
   """
-  from t5cr.engine import feed
-
   tokens = vocabulary.vocab_size
   if size is None:
-    return -(-tokens // feed.VOCABULARY_MULTIPLE) * feed.VOCABULARY_MULTIPLE
+    return embedding_rows(tokens)
   if size < tokens:
     raise errors.UsageError(
       f"VOCAB_SIZE is {size}, but the vocabulary of the tasks has {tokens} "

@@ -21,6 +21,15 @@ ENVIRONMENT_VARIABLE = "T5CR_VOCABULARY"
 PUBLIC_MODEL = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 
 
+# Rows of an embedding come in multiples of this, which suits accelerators.
+_MULTIPLE = 128
+
+
+def embedding_rows(tokens: int) -> int:
+  """Rows that an embedding has for so many tokens."""
+  return -(-tokens // _MULTIPLE) * _MULTIPLE
+
+
 class Vocabulary:
   """A SentencePiece model; ids equal those of the tasks' vocabulary.
 

@@ -28,7 +28,7 @@ def check_compiler(topology: str) -> None:
   raise errors.UsageError(
     f"--topology {topology} needs libtpu, the TPU compiler, which runs without "
     f"a TPU but is not installed here: pip install '{wanted}', the version "
-    "that the installed jax wants, or 't5cr[plan]'. `--topology cpu:8` needs "
+    "that the installed jax wants, or 't5cr[tpu]'. `--topology cpu:8` needs "
     "nothing."
   )
 

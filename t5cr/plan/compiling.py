@@ -10,6 +10,7 @@ import math
 import re
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -77,7 +78,9 @@ def make_mesh(
     return jax.sharding.Mesh(np.array(found).reshape(sizes), partitioning.AXES)
 
 
-def batch_shapes(request: Request) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(
+  rows: int, lengths: Mapping[str, int], *, pack: bool
+) -> dict[str, jax.ShapeDtypeStruct]:
   """A batch as the data pipeline makes it: seqio's names, int32."""
   names = {
     "encoder_input_tokens": "inputs",
@@ -85,7 +88,7 @@ def batch_shapes(request: Request) -> dict[str, jax.ShapeDtypeStruct]:
     "decoder_target_tokens": "targets",
     "decoder_loss_weights": "targets",
   }
-  if request.pack:
+  if pack:
     names |= {
       "encoder_segment_ids": "inputs",
       "encoder_positions": "inputs",
@@ -93,9 +96,7 @@ def batch_shapes(request: Request) -> dict[str, jax.ShapeDtypeStruct]:
       "decoder_positions": "targets",
     }
   return {
-    name: jax.ShapeDtypeStruct(
-      (request.batch_size, request.lengths[side]), jnp.int32
-    )
+    name: jax.ShapeDtypeStruct((rows, lengths[side]), jnp.int32)
     for name, side in names.items()
   }
 
@@ -112,7 +113,9 @@ def lower(request: Request, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
   over_batch = partitioning.batch_sharding(mesh)
   batch = {
     name: placed(shape, over_batch)
-    for name, shape in batch_shapes(request).items()
+    for name, shape in batch_shapes(
+      request.batch_size, request.lengths, pack=request.pack
+    ).items()
   }
   step = training.make_train_step(request.config, request.model, mesh)
   return step.lower(state, batch)  # pyright: ignore[reportFunctionMemberAccess]

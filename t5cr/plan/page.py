@@ -20,7 +20,7 @@ def number(value: float, unit: str = "") -> str:
   """
   for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
     if value >= factor:
-      return f"{value / factor:.3g} {prefix}{unit}".replace("e+02", "00")
+      return f"{value / factor:.3g} {prefix}{unit}"
   return f"{value / 1e3:.3g} k{unit}" if value else f"0 {unit}".strip()
 
 
@@ -71,7 +71,8 @@ def _time(name: str) -> Callable[[Column], str]:
   return lambda column: seconds(column.get("step_seconds", {}).get(name))
 
 
-def _step(column: Column) -> str:
+def step(column: Column) -> str:
+  """The step time that peak rates allow, and what it waits for."""
   if not column.get("bound"):
     return _REST
   value = column["step_seconds"][column["bound"]]
@@ -119,7 +120,7 @@ def _rows(
     ("step, if only compute counts", _time("compute")),
     ("  only memory", _time("hbm")),
     ("  only the interconnect", _time("ici")),
-    ("step at peak rates", _step),
+    ("step at peak rates", step),
     (f"{run['steps']:,} steps at peak rates", _hours),
   ]
   if run["price_per_chip_hour"] is not None:

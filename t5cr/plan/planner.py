@@ -14,8 +14,8 @@ from t5cr.plan import asking, chips, roofline
 from t5cr.plan.request import Request
 from t5cr.progress import Progress
 
-# Rows of T5's public vocabulary, rounded up to a multiple of 128.
-_T5_VOCAB_SIZE = 32128
+# Tokens of T5's public vocabulary, the extra ids included.
+_T5_VOCABULARY = 32100
 
 # Macros that run files require and that change nothing here.
 _UNUSED = "MODEL_DIR = 'unused'\nMIXTURE_OR_TASK_NAME = 'unused'\n"
@@ -77,16 +77,18 @@ def _vocab_size() -> tuple[int, list[str]]:
   """Rows for the tasks' vocabulary, and what was assumed about it."""
   path = os.environ.get(vocabulary.ENVIRONMENT_VARIABLE)
   if path:
-    size = vocabulary.Vocabulary(path).size
-    return -(-size // 128) * 128, []
-  return _T5_VOCAB_SIZE, [
+    return vocabulary.embedding_rows(vocabulary.Vocabulary(path).size), []
+  rows = vocabulary.embedding_rows(_T5_VOCABULARY)
+  return rows, [
     f"VOCAB_SIZE is None and {vocabulary.ENVIRONMENT_VARIABLE} is not set: "
-    f"{_T5_VOCAB_SIZE:,} rows, those of T5's public vocabulary, are assumed."
+    f"{rows:,} rows, those of T5's public vocabulary, are assumed."
   ]
 
 
-def steps_of(run: jobs.TrainRun) -> int:
-  """Steps that a run trains; those of its initial checkpoint are done."""
+def _steps(run: jobs.TrainRun, settings: Settings) -> int:
+  """Steps that are paid for; those of an initial checkpoint are done."""
+  if settings.steps is not None:
+    return settings.steps
   initial = run.initial_checkpoint_path
   done = (initial and formats.step_of(initial)) or 0
   return max(run.config.train_steps - done, 0)
@@ -185,9 +187,11 @@ def plan(
       done += 1
   if progress:
     progress("compile", done, total, "programs")
+  topologies = [about for about, _ in work]
+  parameters = [about.pop("parameters") for about in topologies][0]
   return {
-    "run": _describe(run, settings, work[0][0].pop("parameters")),
-    "topologies": [about for about, _ in work],
+    "run": {"parameters": parameters, **describe(run, settings)},
+    "topologies": topologies,
   }
 
 
@@ -269,22 +273,20 @@ def _compile(
     if column["bound"]:
       column |= roofline.cost(
         seconds[column["bound"]],
-        steps_of(run) if settings.steps is None else settings.steps,
+        _steps(run, settings),
         about["chips"],
         settings.price,
       )
   return column
 
 
-def _describe(
-  run: jobs.TrainRun, settings: Settings, parameters: int
-) -> dict[str, Any]:
+def describe(run: jobs.TrainRun, settings: Settings) -> dict[str, Any]:
+  """What of a run a plan depends on."""
   return {
-    "parameters": parameters,
     "T5Config": dataclasses.asdict(run.model),
     "batch_size": run.data.batch_size,
     "task_feature_lengths": dict(run.data.task_feature_lengths),
     "pack": run.data.pack,
-    "steps": steps_of(run) if settings.steps is None else settings.steps,
+    "steps": _steps(run, settings),
     "price_per_chip_hour": settings.price,
   }

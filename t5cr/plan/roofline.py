@@ -6,6 +6,11 @@ from typing import Any
 from t5cr.plan.chips import Rates
 
 
+def sent(compiled: Mapping[str, Any]) -> float:
+  """Bytes that a device sends in a step, by all collectives."""
+  return sum(kind["sent"] for kind in compiled["collectives"].values())
+
+
 def times(
   compiled: Mapping[str, Any], rates: Rates, devices_per_chip: int
 ) -> dict[str, float]:
@@ -19,11 +24,10 @@ def times(
   Returns:
     'compute', 'hbm' and 'ici' -> seconds; those of unknown rate are left out.
   """
-  sent = sum(kind["sent"] for kind in compiled["collectives"].values())
   work = {
     "compute": (compiled["flops"], rates.flops),
     "hbm": (compiled["bytes"], rates.hbm_bandwidth),
-    "ici": (sent, rates.ici_bandwidth),
+    "ici": (sent(compiled), rates.ici_bandwidth),
   }
   return {
     name: amount * devices_per_chip / rate if amount else 0.0

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from t5cr import errors
-from t5cr.engine import feed
+from t5cr.engine import feed, vocabulary
 from t5cr.engine.train import TrainData
 
 DATA = TrainData("tiny_mixture", tiny.LENGTHS, batch_size=4, seed=3)
@@ -161,9 +161,9 @@ def test_a_split_that_is_not_there_cannot_be_trained_on():
     feed.check_trainable("tiny_mixture", "test")
 
 
-def test_vocabulary_size_is_rounded_up():
-  assert feed.vocabulary_size("tiny_mixture", multiple=1) == 259
-  assert feed.vocabulary_size("tiny_mixture") == 384
+def test_an_embedding_has_rows_for_the_vocabulary_and_some_more():
+  assert feed.vocabulary_size("tiny_mixture") == 259
+  assert vocabulary.embedding_rows(259) == vocabulary.embedding_rows(384) == 384
 
 
 def test_data_that_is_not_built_is_named(tmp_path):

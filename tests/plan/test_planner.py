@@ -191,7 +191,7 @@ def test_a_missing_compiler_is_named(plan, monkeypatch, capsys):
   monkeypatch.setattr(asking.importlib.util, "find_spec", lambda name: None)
   assert plan("--topology=v5e:4x4") == 2
   printed = capsys.readouterr().err
-  assert "libtpu" in printed and "t5cr[plan]" in printed
+  assert "libtpu" in printed and "t5cr[tpu]" in printed
 
 
 def test_common_meshes_share_the_batch():
@@ -223,7 +223,7 @@ def test_a_mesh_is_named_by_its_axes():
 @pytest.mark.slow
 @pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None,
-  reason="needs libtpu, the TPU compiler (pip install 't5cr[plan]')",
+  reason="needs libtpu, the TPU compiler (pip install 't5cr[tpu]')",
 )
 def test_a_tpu_that_is_not_there_is_compiled_for(plan, tmp_path):
   out = tmp_path / "plan.json"
@@ -240,7 +240,7 @@ def test_a_tpu_that_is_not_there_is_compiled_for(plan, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None,
-  reason="needs libtpu, the TPU compiler (pip install 't5cr[plan]')",
+  reason="needs libtpu, the TPU compiler (pip install 't5cr[tpu]')",
 )
 def test_a_run_that_the_compiler_refuses_is_a_column(plan, tmp_path, capsys):
   out = tmp_path / "plan.json"

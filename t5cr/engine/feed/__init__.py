@@ -10,7 +10,6 @@ from absl import logging
 
 from t5cr.engine.feed.batches import train_batches
 from t5cr.engine.feed.identity import (
-  VOCABULARY_MULTIPLE,
   fingerprints,
   vocabulary_model,
   vocabulary_size,
@@ -41,7 +40,6 @@ from t5cr.engine.feed.results import (
 )
 
 __all__ = [
-  "VOCABULARY_MULTIPLE",
   "Examples",
   "JSONLogger",
   "check_built",

@@ -133,21 +133,18 @@ def _blocks(task: seqio.Task, request: Request) -> tf.data.Dataset | None:
   records = _cached_records(task, request) if begin else _records(task, request)
   if records is None:
     return None
+  single = records
+  if begin:
+    single = _parsed(records, tf.io.parse_single_example, task, request)
+  single = _one_by_one(single, steps, begin, first, task, request)
+  if not _fit_for_blocks(single.element_spec, task):
+    return None
   if begin and first == begin:
-    parse = tf.io.parse_single_example
-    one_by_one = _parsed(records, parse, task, request)
-    if not _fit_for_blocks(one_by_one.element_spec, task):
-      return None
-    parse = tf.io.parse_example
+    # Nothing has to be done one by one, so records are parsed in blocks too.
     blocks = _repeated(records, request).batch(_BLOCK)
-    blocks = _parsed(blocks, parse, task, request)
+    blocks = _parsed(blocks, tf.io.parse_example, task, request)
   else:
-    if begin:
-      records = _parsed(records, tf.io.parse_single_example, task, request)
-    one_by_one = _one_by_one(records, steps, begin, first, task, request)
-    if not _fit_for_blocks(one_by_one.element_spec, task):
-      return None
-    blocks = one_by_one.ragged_batch(_BLOCK)
+    blocks = single.ragged_batch(_BLOCK)
   blocks = _run(blocks, steps[first:], task, request)
   spec: Any = blocks.element_spec
   for name in request.lengths:

@@ -8,26 +8,16 @@ import seqio
 
 from t5cr.engine.feed.names import provider, task_names
 
-VOCABULARY_MULTIPLE = 128
 _INPUTS, _TARGETS = "inputs", "targets"
 
 
-def vocabulary_size(name: str, multiple: int = VOCABULARY_MULTIPLE) -> int:
-  """Rows that an embedding needs for the tokens of a Mixture or Task.
-
-  Args:
-    name: of the Mixture or Task.
-    multiple: rounded up to one of this; 128 suits accelerators.
-
-  Returns:
-    The number of rows.
-  """
+def vocabulary_size(name: str) -> int:
+  """Tokens of the larger vocabulary of a Mixture or Task."""
   features = provider(name).output_features
-  size = max(
+  return max(
     features[_INPUTS].vocabulary.vocab_size,
     features[_TARGETS].vocabulary.vocab_size,
   )
-  return -(-size // multiple) * multiple
 
 
 def vocabulary_model(name: str) -> bytes | None:
