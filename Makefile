@@ -44,6 +44,12 @@ test: $(INSTALLED)
 
 # Nothing else should run meanwhile. The short ones come first.
 benchmarks: $(INSTALLED) $(DATA) $(VOCABULARY)
+ifneq ($(DATA),$(BENCH)/data)
+ifeq ($(VOCABULARY),$(BENCH)/sentencepiece.model)
+	@echo "make: name the vocabulary of DATA=$(DATA) too, with VOCABULARY=FILE" \
+	  >&2; exit 1
+endif
+endif
 	$(BIN)/python benchmarks/training.py --json $(BENCH)/training.json $(ARGS)
 	$(BIN)/python benchmarks/mixture.py --tfds_data_dir $(DATA) \
 	  --vocabulary $(VOCABULARY) --json $(BENCH)/mixture.json $(ARGS)
@@ -70,7 +76,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 wheel: $(INSTALLED)
-	rm -rf build dist
+	rm -rf build/lib build/bdist.* dist
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 # A pyenv shim answers to python3.12 even where that version is not installed,

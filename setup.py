@@ -14,6 +14,6 @@ setuptools.setup(
     "t5cr.gin",
   ],
   package_dir={"t5cr.gin": "gin"},
-  package_data={"": ["*.html"], "t5cr.gin": ["**/*.gin"]},
+  package_data={"": ["*.html", "py.typed"], "t5cr.gin": ["**/*.gin"]},
   include_package_data=False,
 )

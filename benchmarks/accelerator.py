@@ -91,7 +91,7 @@ def run(
 def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   parser = side_by_side.argument_parser(
-    __doc__, list(contenders.SHAPES), "base"
+    __doc__, list(contenders.SHAPES), "base", choose_peers=False
   )
   parser.add_argument("--stages", default=",".join(STAGES))
   parser.add_argument(

@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   options = parser.parse_args(arguments)
   config = contenders.SHAPES[options.model]
   size = {"inputs": 16, "length": 8} if options.model == "tiny" else {}
-  only = side_by_side.chosen(options)
+  only = options.only
   params = engine.random_params(config)
   known = {
     "full": (full(config, **size), talkative(params)),

@@ -228,9 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     works.append(Work.of(name, packed))
     print(works[-1].describe(), flush=True)
-  made = contenders.make(
-    config, engine.random_params(config), side_by_side.chosen(options)
-  )
+  made = contenders.make(config, engine.random_params(config), options.only)
   side_by_side.run(
     lambda: [measure(made, work, options.rounds) for work in works],
     options,

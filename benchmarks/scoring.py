@@ -185,9 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.error("--no_invented leaves nothing without --tfds_data_dir.")
   for pairs in sets:
     print(pairs.describe(), flush=True)
-  made = contenders.make(
-    config, engine.random_params(config), side_by_side.chosen(options)
-  )
+  made = contenders.make(config, engine.random_params(config), options.only)
   side_by_side.run(
     lambda: [
       measure(

@@ -20,6 +20,7 @@ from typing import Any
 from t5cr.study import stages
 
 OURS = "t5cr"
+PEERS = ("t5x", "transformers")
 
 # (a contender's result, t5cr's) -> None; raises Disagreement.
 Check = Callable[[Any, Any], None]
@@ -234,7 +235,11 @@ def best(candidates: Mapping[Any, Callable[[], Any]]) -> Any:
 
 
 def argument_parser(
-  doc: str | None, models: Sequence[str], model: str = "small"
+  doc: str | None,
+  models: Sequence[str],
+  model: str = "small",
+  *,
+  choose_peers: bool = True,
 ) -> argparse.ArgumentParser:
   """A parser with the options that every benchmark has.
 
@@ -242,6 +247,7 @@ def argument_parser(
     doc: the script's docstring.
     models: that can be chosen.
     model: the default.
+    choose_peers: whether there is `--only`.
   """
   parser = argparse.ArgumentParser(
     description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -250,22 +256,35 @@ def argument_parser(
     "--model", choices=models, default=model, help=f"shape ({model})"
   )
   parser.add_argument(
-    "--rounds", type=int, default=5, help="timed, of each contender (5)"
+    "--rounds", type=_positive, default=5, help="timed, of each contender (5)"
   )
-  parser.add_argument(
-    "--only", help="names of contenders besides t5cr, or 'none'"
-  )
+  if choose_peers:
+    parser.add_argument(
+      "--only",
+      metavar=f"{','.join(PEERS)}|none",
+      type=_peers,
+      help="who takes part besides t5cr",
+    )
   parser.add_argument(
     "--json", type=pathlib.Path, help="write the figures there"
   )
   return parser
 
 
-def chosen(options: argparse.Namespace) -> list[str] | None:
-  """The contenders that `--only` names, None for all."""
-  if options.only is None:
-    return None
-  return [name.strip() for name in options.only.split(",") if name.strip()]
+def _positive(text: str) -> int:
+  value = int(text)
+  if value < 1:
+    raise argparse.ArgumentTypeError(f"{text} is not above 0")
+  return value
+
+
+def _peers(text: str) -> list[str]:
+  names = [] if text == "none" else [name.strip() for name in text.split(",")]
+  unknown = [name for name in names if name not in PEERS]
+  if unknown:
+    known = f"known are {', '.join(PEERS)} and none"
+    raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: {known}")
+  return names
 
 
 def write(

@@ -177,7 +177,9 @@ def main() -> None:
   """Prints the table."""
   from benchmarks.contenders import SHAPES
 
-  parser = side_by_side.argument_parser(__doc__, list(SHAPES), "base")
+  parser = side_by_side.argument_parser(
+    __doc__, list(SHAPES), "base", choose_peers=False
+  )
   parser.add_argument("--part", choices=["start", "compile", "all"])
   parser.add_argument("--compile_rounds", type=int, default=3)
   parser.add_argument("--compile", choices=["scan", "layers", "t5x"])

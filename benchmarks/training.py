@@ -111,9 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   if not set(kinds) <= set(WORK):
     parser.error(f"--work is {options.work}; known are {', '.join(WORK)}.")
   config = contenders.SHAPES[options.model]
-  made = contenders.make(
-    config, engine.random_params(config), side_by_side.chosen(options)
-  )
+  made = contenders.make(config, engine.random_params(config), options.only)
   sizes = TINY_SIZES if options.model == "tiny" else SIZES
   side_by_side.run(
     lambda: [

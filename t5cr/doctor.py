@@ -2,25 +2,30 @@
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import platform
 from collections.abc import Iterator
 
+from packaging import requirements, version
+from rich import table, text
+
 import t5cr
 
-_PACKAGES = (
-  "jax",
-  "jaxlib",
-  "flax",
-  "optax",
-  "orbax-checkpoint",
-  "seqio",
-  "tensorflow",
-  "tensorflow-datasets",
-  "sentencepiece",
-  "sacrebleu",
-)
+# Shown with their versions; the others are only counted.
+_MAIN = ("jax", "flax", "optax", "orbax-checkpoint", "seqio", "tensorflow")
+# Extra -> (distributions to look for, what it is for).
+_EXTRAS = {
+  "beam": (("apache-beam",), "data sets and caches past one machine"),
+  "hf": (("torch", "transformers"), "models of transformers"),
+  "gpu": (("jax-cuda13-plugin", "jax-cuda12-plugin"), "training on a GPU"),
+  "tpu": (("libtpu",), "training on a TPU, `t5cr plan` for one"),
+}
+_GPU_DEVICES = ("/dev/nvidia0", "/dev/dxg")
+_TPU_DEVICES = ("/dev/accel0", "/dev/vfio/0")
+_T5X = "https://github.com/google-research/t5x"
+_PUBLIC_SECONDS = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +34,13 @@ class Check:
 
   Attributes:
     name: what.
-    ok: whether it can be used.
-    detail: what was found, and the remedy where it cannot be used.
+    ok: whether it can be used; None where it is not there and only some uses
+      need it.
+    detail: what was found, and what to do where it cannot be used.
   """
 
   name: str
-  ok: bool
+  ok: bool | None
   detail: str
 
 
@@ -49,28 +55,104 @@ def checks(tfds_data_dir: pathlib.Path | None) -> Iterator[Check]:
   """
   python = f"{platform.python_version()} on {platform.platform()}"
   yield Check("t5cr", True, f"{t5cr.__version__}, Python {python}")
-  for name in _PACKAGES:
-    try:
-      yield Check(name, True, importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-      remedy = "not installed; install t5cr again with pip"
-      yield Check(name, False, remedy)
+  yield _packages()
+  for extra in _EXTRAS:
+    yield _extra(extra)
+  yield _t5x()
   yield _devices()
   yield _compilation()
   yield _vocabulary()
   yield _data(tfds_data_dir)
 
 
+def overview(found: list[Check]) -> table.Table:
+  """A line for each check, for `terminal.show`."""
+  marks = {True: ("ok", "green"), False: ("!!", "red"), None: ("--", "dim")}
+  shown = table.Table(box=None, pad_edge=False, show_header=False)
+  shown.add_column(no_wrap=True)
+  shown.add_column(no_wrap=True)
+  shown.add_column(overflow="fold")
+  for check in found:
+    mark = text.Text(*marks[check.ok])
+    # As texts: brackets in them are no markup.
+    shown.add_row(mark, text.Text(check.name, "bold"), text.Text(check.detail))
+  return shown
+
+
+def installed(distribution: str) -> str | None:
+  """The version of a distribution, None where it is not installed."""
+  try:
+    return importlib.metadata.version(distribution)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _packages() -> Check:
+  """What t5cr's own metadata asks for, extras aside."""
+  try:
+    wanted = importlib.metadata.requires("t5cr") or []
+  except importlib.metadata.PackageNotFoundError:
+    detail = "t5cr runs from a folder that is not installed: pip install -e ."
+    return Check("packages", None, detail)
+  needed = [requirements.Requirement(line) for line in wanted]
+  needed = [r for r in needed if r.marker is None or r.marker.evaluate()]
+  bad = []
+  for requirement in needed:
+    has = installed(requirement.name)
+    if has is None:
+      bad.append(f"{requirement.name} is missing")
+    elif version.Version(has) not in requirement.specifier:
+      bad.append(f"{requirement.name} is {has}, not {requirement.specifier}")
+  if bad:
+    return Check("packages", False, "; ".join(bad) + ". Install t5cr again.")
+  named = ", ".join(f"{name} {installed(name)}" for name in _MAIN)
+  return Check("packages", True, f"all {len(needed)} are there: {named}")
+
+
+def _extra(extra: str) -> Check:
+  names, purpose = _EXTRAS[extra]
+  found = [f"{name} {installed(name)}" for name in names if installed(name)]
+  if found:
+    return Check(f"extra {extra}", True, ", ".join(found))
+  remedy = f"not installed; for {purpose}: {_pip(extra)}"
+  return Check(f"extra {extra}", None, remedy)
+
+
+def _pip(extra: str) -> str:
+  return f"pip install '.[{extra}]' in the clone of t5cr"
+
+
+def _t5x() -> Check:
+  spec = importlib.util.find_spec("t5x")
+  if spec is None or not spec.submodule_search_locations:
+    remedy = f"not installed; to launch it: pip install git+{_T5X}"
+    return Check("t5x", None, remedy)
+  (place, *_) = spec.submodule_search_locations
+  return Check("t5x", True, place)
+
+
 def _devices() -> Check:
   try:
     import jax
 
-    devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
+    devices = jax.devices()
   except (ImportError, RuntimeError) as error:
     return Check("devices", False, f"JAX finds none: {error}")
-  cores = os.cpu_count()
-  found = ", ".join(devices)
-  return Check("devices", True, f"{found}; {cores} processor cores")
+  kinds = [f"{d.platform} {d.device_kind}" for d in devices]
+  counts = {kind: kinds.count(kind) for kind in kinds}
+  found = ", ".join(f"{count} x {kind}" for kind, count in counts.items())
+  found += f"; {os.cpu_count()} processor cores"
+  if devices[0].platform != "cpu":
+    return Check("devices", True, found)
+  for extra, places in (("gpu", _GPU_DEVICES), ("tpu", _TPU_DEVICES)):
+    here = [place for place in places if os.path.exists(place)]
+    if here and os.environ.get("JAX_PLATFORMS") != "cpu":
+      detail = (
+        f"{found}. A {extra.upper()} is here ({here[0]}), but JAX does not see "
+        f"it: {_pip(extra)}"
+      )
+      return Check("devices", False, detail)
+  return Check("devices", True, found)
 
 
 def _compilation() -> Check:
@@ -90,22 +172,38 @@ def _compilation() -> Check:
 
 
 def _vocabulary() -> Check:
+  from t5cr import errors
+  from t5cr.engine import vocabulary
+
+  variable = vocabulary.ENVIRONMENT_VARIABLE
+  path = os.environ.get(variable)
+  if path:
+    try:
+      size = vocabulary.Vocabulary(path).size
+    except errors.UsageError as error:
+      return Check("vocabulary", False, str(error))
+    return Check("vocabulary", True, f"{path}: {size:,} ids")
+  public = f"T5's public one, {vocabulary.PUBLIC_MODEL}"
+  reason = _unreachable(vocabulary.PUBLIC_MODEL)
+  if reason is None:
+    return Check("vocabulary", True, f"{public}; {variable} names another")
+  detail = (
+    f"{public}, cannot be reached from here ({reason}). Set {variable} to a "
+    "copy of it, or to one of your own: `t5cr data vocabulary`"
+  )
+  return Check("vocabulary", False, detail)
+
+
+def _unreachable(url: str) -> str | None:
+  """Why a public file on gs:// cannot be read, None if it can."""
+  import requests
+
+  public = url.replace("gs://", "https://storage.googleapis.com/", 1)
   try:
-    from t5cr_tasks import vocabulary
-  except ImportError as error:
-    return Check("vocabulary", False, f"the tasks cannot be loaded: {error}")
-  path = os.environ.get(vocabulary.ENVIRONMENT_VARIABLE)
-  if not path:
-    detail = (
-      f"T5's public one, {vocabulary.PUBLIC_MODEL}, read when it is first "
-      f"needed; {vocabulary.ENVIRONMENT_VARIABLE} names another"
-    )
-    return Check("vocabulary", True, detail)
-  try:
-    size = vocabulary.default_vocabulary().vocab_size
-  except ValueError as error:
-    return Check("vocabulary", False, str(error))
-  return Check("vocabulary", True, f"{path}: {size:,} ids")
+    answer = requests.head(public, timeout=_PUBLIC_SECONDS)
+  except requests.RequestException as error:
+    return type(error).__name__
+  return None if answer.ok else f"status {answer.status_code}"
 
 
 def _data(tfds_data_dir: pathlib.Path | None) -> Check:
@@ -114,8 +212,11 @@ def _data(tfds_data_dir: pathlib.Path | None) -> Check:
   default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
   place = (tfds_data_dir or pathlib.Path(default)).expanduser()
   available = build.available(place)
-  if not available:
-    remedy = "build some with `t5cr data build`"
-    detail = f"{place} holds no data set of t5cr; {remedy}"
-    return Check("data sets", tfds_data_dir is None, detail)
-  return Check("data sets", True, f"{place}: {', '.join(available)}")
+  if available:
+    return Check("data sets", True, f"{place}: {', '.join(available)}")
+  detail = (
+    f"{place} holds none of t5cr's. Get raw files with `t5cr data sample --raw "
+    "RAW` or `t5cr data fetch --raw RAW`, build them with `t5cr data build "
+    "--raw RAW --tfds_data_dir DIR`, and name that DIR here too"
+  )
+  return Check("data sets", None if tfds_data_dir is None else False, detail)

@@ -1,24 +1,16 @@
 """`t5cr data`, `t5cr tasks` and `t5cr probes`."""
 
 import pathlib
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from t5cr import errors, progress, quiet
+from t5cr import errors, progress, quiet, terminal
 from t5cr.commands import options
 
 data_app = typer.Typer(help="Raw files to data sets.", no_args_is_help=True)
 tasks_app = typer.Typer(help="Tasks and mixtures.", no_args_is_help=True)
 probes_app = typer.Typer(help="Probe studies.", no_args_is_help=True)
-
-
-def _print(*what: Any) -> None:
-  """Prints something that rich can show."""
-  from rich import console
-
-  console.Console(soft_wrap=not sys.stdout.isatty()).print(*what)
 
 
 @data_app.command("sample")
@@ -88,7 +80,7 @@ def data_convert_reviews(
   with progress.Reporter() as reporter:
     tally = raw_crawl.convert(crawl, raw, progress=reporter)
   result = {"status": "converted", "counts": {"reviews": tally.to_dict()}}
-  _print(build.summary({"reviews.csv": result}))
+  terminal.show(build.summary({"reviews.csv": result}))
 
 
 @data_app.command("build")
@@ -143,7 +135,7 @@ def data_build(
       progress=reporter,
       runner=runner,
     )
-  _print(build.summary(results))
+  terminal.show(build.summary(results))
 
 
 def _runner(name: str | None, pipeline_options: str | None) -> Any:
@@ -175,7 +167,7 @@ def tasks_list() -> None:
   quiet.import_tensorflow()
   import t5cr_tasks.show
 
-  _print(t5cr_tasks.show.overview())
+  terminal.show(t5cr_tasks.show.overview())
 
 
 @tasks_app.command("show")
@@ -190,7 +182,7 @@ def tasks_show(
   import t5cr_tasks.show
 
   _use_data_dir(tfds_data_dir)
-  _print(t5cr_tasks.show.describe(name, split, num_examples))
+  terminal.show(t5cr_tasks.show.describe(name, split, num_examples))
 
 
 def _use_data_dir(tfds_data_dir: pathlib.Path | None) -> None:
@@ -249,7 +241,7 @@ def probes_build(
       progress=reporter,
       runner=runner,
     )
-  _print(datasets.summary(results))
+  terminal.show(datasets.summary(results))
   for name, entry in results.items():
     leak = entry["leak"]
     if leak:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from t5cr import errors, progress, quiet
+from t5cr import errors, progress, quiet, terminal
 from t5cr.commands import options
 from t5cr.study.baselines import options as baseline_options
 
@@ -143,7 +143,7 @@ def _write_report(given, out, against):
     out = given[0].path / "report"
   with progress.Reporter() as reporter:
     written = reports.write_several(given, out, against, reporter)
-  typer.echo(summary.text(written))
+  terminal.show(summary.overview(written))
   typer.echo(f"The report is in {out}.")
   return written
 
@@ -222,14 +222,14 @@ def baselines(
 
 
 def doctor(tfds_data_dir: options.SomeDataDir = None) -> None:
-  """Print versions, devices, vocabulary and what is in the data directory."""
-  quiet.import_tensorflow()
-  from t5cr import doctor as checks
+  """Say what is installed and found, and what to do about what is missing.
 
-  healthy = True
-  for check in checks.checks(tfds_data_dir):
-    mark = "ok " if check.ok else "!! "
-    typer.echo(f"{mark}{check.name}: {check.detail}")
-    healthy = healthy and check.ok
-  if not healthy:
+  Exits with 1 if something that every run needs cannot be used.
+  """
+  quiet.import_tensorflow()
+  from t5cr import doctor as doctors
+
+  found = list(doctors.checks(tfds_data_dir))
+  terminal.show(doctors.overview(found))
+  if any(check.ok is False for check in found):
     raise typer.Exit(1)

@@ -75,7 +75,7 @@ EXAMPLES = (
   "v4:2x2x1 and v5p:4x4x8 (three), v3:4x4, cpu:8 (so many devices of this "
   "machine's processor) and gpu (this machine's)."
 )
-_TPU = re.compile(r"v\d+[a-z]*:\d+(x\d+)+")
+_TPU = re.compile(r"v\d+[a-z]*:[1-9]\d*(x[1-9]\d*)+")
 _OTHER = re.compile(r"(cpu:[1-9]\d*|gpu(:[1-9]\d*)?)")
 
 

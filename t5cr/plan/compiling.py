@@ -49,6 +49,10 @@ def devices(topology: str) -> list[Any]:
         f"--topology {topology}: JAX sees no GPU on this machine. Install "
         f"'t5cr[gpu]' where there is one. {chips.EXAMPLES}"
       ) from error
+    if len(there) < int(layout or 1):
+      raise errors.UsageError(
+        f"--topology {topology}: this machine has {len(there)} of them."
+      )
     return there[: int(layout)] if layout else there
   from jax.experimental import topologies
 

@@ -1,8 +1,9 @@
 """FLOPs, bytes and communication of a compiled step, loops counted in full.
 
 XLA's own cost analysis counts the body of a loop once, however often it runs.
-Here each body is analysed as a program of its own, by the same analysis, and
-its cost is added for the other times.
+Here each body is analysed as a program of its own, and its cost is added for
+the other times. A body's operands and results count as bytes accessed, where
+the compiler of a TPU may know better for the whole program.
 """
 
 import importlib

@@ -1,10 +1,11 @@
 """A plan as a table: a column for each mesh."""
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from t5cr import progress
+from rich import box, table, text
+
+from t5cr import progress, terminal
 
 Column = Mapping[str, Any]
 
@@ -179,53 +180,29 @@ _FLAGS = {
 
 def show(plan: Mapping[str, Any]) -> None:
   """Prints a plan: a table on a terminal, plain columns elsewhere."""
-  write = _rich if sys.stdout.isatty() else _plain
-  print(_described(plan["run"]))
+  terminal.show(_described(plan["run"]))
   for about in plan["topologies"]:
-    print()
-    names = [column["name"] for column in about["meshes"]]
-    table = {
-      label: [cell(column) for column in about["meshes"]]
-      for label, cell in _rows(about, plan["run"])
-    }
-    told = {k: row for k, row in table.items() if set(row) != {_REST}}
-    write(_heading(about), names, list(told), list(told.values()))
+    terminal.show("", _table(about, plan["run"]))
   for remark in remarks(plan):
-    print(f"\n{remark}")
+    terminal.show("", remark)
 
 
-def _plain(
-  heading: str, names: list[str], labels: list[str], cells: list[list[str]]
-) -> None:
-  lines = [[heading, *names]]
-  lines += [[label, *row] for label, row in zip(labels, cells, strict=True)]
-  widths = [
-    max(len(line[i]) for line in lines[1 if i == 0 else 0 :])
-    for i in range(len(lines[0]))
-  ]
-  print(heading)
-  for label, *rest in [["", *names], *lines[1:]]:
-    padded = [
-      cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)
-    ]
-    print("  ".join([label.ljust(widths[0]), *padded]).rstrip())
-
-
-def _rich(
-  heading: str, names: list[str], labels: list[str], cells: list[list[str]]
-) -> None:
-  from rich import box, console, table
-
-  shown = table.Table(title=heading, box=box.SIMPLE, title_justify="left")
+def _table(about: Mapping[str, Any], run: Mapping[str, Any]) -> table.Table:
+  shown = table.Table(
+    title=_heading(about), title_justify="left", box=box.SIMPLE
+  )
   shown.add_column("")
-  for name in names:
-    shown.add_column(name, justify="right")
-  for label, row in zip(labels, cells, strict=True):
-    bad = [cell.startswith("NO") for cell in row]
-    styled = [
-      f"[red]{cell}[/red]" if wrong else cell
-      for cell, wrong in zip(row, bad, strict=True)
-    ]
-    style = "bold" if label.startswith("step at peak") else None
-    shown.add_row(label, *styled, style=style)
-  console.Console().print(shown)
+  for column in about["meshes"]:
+    shown.add_column(column["name"], justify="right")
+  for label, cell in _rows(about, run):
+    cells = [cell(column) for column in about["meshes"]]
+    if set(cells) != {_REST}:
+      bold = "bold" if label.startswith("step at peak") else ""
+      shown.add_row(
+        text.Text(label, bold),
+        *(
+          text.Text(cell, "red" if cell.startswith("NO") else bold)
+          for cell in cells
+        ),
+      )
+  return shown

@@ -6,7 +6,7 @@ from typing import Any
 from rich import console, text
 from rich import table as rich_table
 
-from t5cr.study import summary
+from t5cr import terminal
 from t5cr.study.markdown import literal, table
 
 _HEADER = (
@@ -45,11 +45,7 @@ def show(comparison: Mapping[str, Any]) -> None:
   parts += [text.Text(note) for note in _notes(comparison)]
   if comparison["figures"]:
     parts += [_table(comparison), text.Text(_RULE, style="dim")]
-  out = console.Console()
-  if out.is_terminal:
-    out.print(console.Group(*parts))
-  else:
-    print(summary.as_text(console.Group(*parts)))
+  terminal.show(*parts)
 
 
 def _table(comparison: Mapping[str, Any]) -> rich_table.Table:

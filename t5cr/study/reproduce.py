@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from t5cr import progress, quiet
+from t5cr import progress, quiet, terminal
 from t5cr.study import rows, stages, variants
 from t5cr.study import settings as settings_lib
 from t5cr.study.baselines import options as baseline_options
@@ -108,7 +108,6 @@ def _data(
 
   def build() -> Any:
     quiet.import_tensorflow()
-    from t5cr.study import summary
     from t5cr_tasks.datasets import build as datasets
 
     built = datasets.build(
@@ -117,7 +116,7 @@ def _data(
       max_bad_lines=settings.max_bad_lines,
       progress=study.reporter,
     )
-    study.reporter.say(summary.as_text(datasets.summary(built)))
+    study.reporter.say(terminal.text(datasets.summary(built)))
     return built
 
   built = (study.record("data") or {}).get("result", {})
