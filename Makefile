@@ -40,7 +40,8 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -n 2 $(ARGS)
+	@# A file to one process: what its tests share is made once.
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Nothing else should run meanwhile. The short ones come first.
 benchmarks: $(INSTALLED) $(DATA) $(VOCABULARY)

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import sys
 from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "transformers")
@@ -33,10 +34,13 @@ def describe() -> dict[str, Any]:
       versions[package] = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
       continue
+  # Only where a contender has it: torch takes seconds to import.
+  torch = sys.modules.get("torch")
   return {
     "processor": names[0] if names else platform.processor(),
     "cores": len(os.sched_getaffinity(0)),
     "device": jax.devices()[0].device_kind,
+    "torch_threads": torch and torch.get_num_threads(),
     "load_before": load(),
     "versions": versions,
   }

@@ -97,17 +97,6 @@ def rewrite(argument: str) -> str:
 _INTERRUPTED = 130
 
 
-def _is_expected(error: BaseException) -> bool:
-  """Whether an error is the user's to mend, and told without a traceback."""
-  if isinstance(error, (errors.UsageError, errors.RunError)):
-    return True
-  # A folder that cannot be written to, a full disk, a file in the way.
-  if isinstance(error, OSError) and error.errno and error.filename:
-    return True
-  data_errors = sys.modules.get("t5cr_tasks.errors")
-  return data_errors is not None and isinstance(error, data_errors.DataError)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line.
 
@@ -131,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       print("Interrupted. The same command goes on from here.", file=sys.stderr)
     return status
   except Exception as error:
-    if debug or not _is_expected(error):
+    if debug or not errors.is_expected(error):
       raise
     print(f"t5cr: {error}", file=sys.stderr)
     return 1 if isinstance(error, errors.RunError) else 2

@@ -1,5 +1,7 @@
 """The errors that a user can mend; the command line prints them plainly."""
 
+import sys
+
 
 class UsageError(ValueError):
   """Something the user gave cannot be used as it stands.
@@ -31,3 +33,14 @@ class RunError(RuntimeError):
   The message shows the end of the run's log and where the whole log is. The
   command line prints it without a traceback and exits with status 1.
   """
+
+
+def is_expected(error: BaseException) -> bool:
+  """Whether an error is the user's to mend, and told without a traceback."""
+  if isinstance(error, (UsageError, RunError)):
+    return True
+  # A folder that cannot be written to, a full disk, a file in the way.
+  if isinstance(error, OSError) and error.errno and error.filename:
+    return True
+  data_errors = sys.modules.get("t5cr_tasks.errors")
+  return data_errors is not None and isinstance(error, data_errors.DataError)

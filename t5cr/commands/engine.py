@@ -30,6 +30,15 @@ CacheDirs = Annotated[
     "--seqio_additional_cache_dirs", help="Folders, comma-separated."
   ),
 ]
+Multiprocess = Annotated[
+  bool,
+  typer.Option(
+    "--multiprocess",
+    help="One of several processes, which JAX finds by itself (Cloud TPU, "
+    "SLURM, Open MPI). T5CR_COORDINATOR, T5CR_NUM_PROCESSES and "
+    "T5CR_PROCESS_ID name them elsewhere, without this flag.",
+  ),
+]
 
 ACTIONS = {
   "train": "Train a model, as gin files say; then evaluate it.",
@@ -55,23 +64,26 @@ def command(action: str) -> Callable[..., None]:
     gin_search_paths: GinSearchPaths = None,
     tfds_data_dir: options.SomeDataDir = None,
     cache_dirs: CacheDirs = None,
+    multiprocess: Multiprocess = False,
   ) -> None:
-    from t5cr.engine import gin_config
+    from t5cr.engine import gin_config, processes
     from t5cr.engine import main as engine
 
     gin = (gin_file, gin_bindings or [], commas(gin_search_paths))
     # What is wrong with the gin files is said before TensorFlow's seconds.
     gin_config.parse(*gin)
     quiet.import_tensorflow()
-    with progress.Reporter() as reporter:
-      getattr(engine, action)(
-        gin_files=gin[0],
-        gin_bindings=gin[1],
-        gin_search_paths=gin[2],
-        tfds_data_dir=tfds_data_dir,
-        seqio_additional_cache_dirs=commas(cache_dirs),
-        progress=reporter,
-      )
+    with processes.joined(multiprocess):
+      mode = None if processes.is_first() else "quiet"
+      with progress.Reporter(mode) as reporter:
+        getattr(engine, action)(
+          gin_files=gin[0],
+          gin_bindings=gin[1],
+          gin_search_paths=gin[2],
+          tfds_data_dir=tfds_data_dir,
+          seqio_additional_cache_dirs=commas(cache_dirs),
+          progress=reporter,
+        )
 
   run.__doc__ = ACTIONS[action]
   return run

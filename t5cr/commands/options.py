@@ -35,7 +35,12 @@ DataDir = Annotated[
 ]
 SomeDataDir = Annotated[
   pathlib.Path | None,
-  typer.Option("--tfds_data_dir", help="Where the TFDS data sets are."),
+  typer.Option(
+    "--tfds_data_dir",
+    parser=_path,
+    metavar="DIR",
+    help="Where the TFDS data sets are.",
+  ),
 ]
 MaxBadLines = Annotated[
   int,

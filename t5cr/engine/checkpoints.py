@@ -2,9 +2,10 @@
 
 A checkpoint has three items: `state`, parameters and optimizer as t5x lays them
 out, so that t5x restores it as its own; `dataset`, the position of the training
-data, one part per process; `config`, the shape of the model. It is written
-under a temporary name while training goes on, then renamed. Those of other
-formats (`formats`) are read in the same way.
+data; `config`, the shape of the model. It is written under a temporary name
+while training goes on, then renamed, and does not depend on the mesh or on the
+number of processes. Those of other formats (`formats`) are read in the same
+way.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from absl import logging
 from etils import epath
 
 from t5cr import errors
-from t5cr.engine import formats, partitioning, train_state
+from t5cr.engine import formats, partitioning, processes, train_state
 from t5cr.engine.config import T5Config
 from t5cr.engine.formats import Format, Found
 from t5cr.engine.train_state import TrainState
@@ -37,10 +38,8 @@ class Positioned(Protocol):
     """Goes on from the position that `save` wrote."""
 
 
-def _process_file(directory: epath.Path) -> epath.Path:
-  """Where this process keeps its part of the data's position."""
-  index, count = jax.process_index(), jax.process_count()
-  return directory / f"process_{index}-of-{count}"
+# All processes read the same batches, so there is one position.
+_POSITION_FILE = "process_0-of-1"
 
 
 class _PositionHandler(ocp.CheckpointHandler):
@@ -51,14 +50,16 @@ class _PositionHandler(ocp.CheckpointHandler):
   """
 
   def save(self, directory: epath.Path, args: "_PositionSave") -> None:
-    args.iterator.save(_process_file(epath.Path(directory)))
+    if processes.is_first():
+      args.iterator.save(epath.Path(directory) / _POSITION_FILE)
 
   def restore(self, directory: epath.Path, args: "_PositionRestore") -> None:
-    path = _process_file(epath.Path(directory))
+    path = epath.Path(directory) / _POSITION_FILE
     if not list(path.parent.glob(path.name + "*")):
       raise errors.UsageError(
-        f"The checkpoint has no data position for this process: {path}* is "
-        "missing. Resume with as many processes as wrote it."
+        f"The checkpoint has no position of the training data: {path}* is "
+        "missing. Copy it again, or start anew from it with "
+        "INITIAL_CHECKPOINT_PATH and another MODEL_DIR."
       )
     args.iterator.restore(path)
 
@@ -214,12 +215,12 @@ def _without_optimizer(
   place = partitioning.replicated(mesh)
 
   def fresh(leaf: Any, sharding: Any) -> jax.Array:
-    return jax.device_put(np.zeros(leaf.shape, leaf.dtype), sharding)
+    return partitioning.place(np.zeros(leaf.shape, leaf.dtype), sharding)
 
   opt_state = jax.tree.map(
     fresh, state.opt_state, partitioning.state_shardings(state.opt_state, mesh)
   )
-  step = jax.device_put(np.int32(found.step), place)
+  step = partitioning.place(np.int32(found.step), place)
   tree = train_state.to_t5x(TrainState(step, params, opt_state), None)
   return train_state.from_t5x(tree, state)
 
@@ -251,9 +252,11 @@ class Writer:
     """Nothing to do: the folder is open."""
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, kind, error, trace) -> None:
     """Waits for the last checkpoint to be whole."""
-    self._manager.close()
+    # After an error, the other processes may never come to close it too.
+    if error is None or jax.process_count() == 1:
+      self._manager.close()
 
   def save(
     self,

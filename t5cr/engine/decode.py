@@ -281,7 +281,8 @@ def _decoded_rows(
     indices[: len(members)] = members
     if mesh is not None:
       sharding = partitioning.batch_sharding(mesh)
-      rows, indices = jax.device_put((rows, indices), sharding)
+      rows = partitioning.place(rows, sharding)
+      indices = partitioning.place(indices, sharding)
     decodes = decode_batch(
       params,
       config,

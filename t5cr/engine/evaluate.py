@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from t5cr import errors
-from t5cr.engine import decode, score
+from t5cr.engine import decode, processes, score
 from t5cr.engine.config import T5Config
 from t5cr.engine.vocabulary import EOS_ID
 from t5cr.progress import Progress
@@ -215,7 +215,7 @@ def evaluate(
   """
   from t5cr.engine import feed
 
-  if jax.process_index() != 0:
+  if not processes.is_first():
     output_dir = None
   results: dict[str, dict[str, Any]] = {}
   pending = []

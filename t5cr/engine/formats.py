@@ -26,7 +26,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from t5cr import errors
-from t5cr.engine import huggingface, legacy, train_state
+from t5cr.engine import huggingface, legacy, partitioning, train_state
 from t5cr.engine.config import T5Config
 from t5cr.engine.train_state import Tree
 from t5cr.progress import Progress
@@ -252,7 +252,7 @@ def restore(
   if found.format is Format.HF:
     params = huggingface.read_params(found.path, progress)
     placed = jax.tree.map(
-      lambda value, leaf: jax.device_put(
+      lambda value, leaf: partitioning.place(
         value.astype(leaf.dtype), leaf.sharding
       ),
       params,

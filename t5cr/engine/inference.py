@@ -5,11 +5,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 from etils import epath
 
 from t5cr import errors
-from t5cr.engine import decode, evaluate
+from t5cr.engine import decode, evaluate, runs
 from t5cr.engine.beam import NEG_INF
 from t5cr.engine.evaluate import EvalConfig, Model
 from t5cr.progress import Progress
@@ -68,7 +67,6 @@ def infer(
   """
   check_mode(mode, return_all_decodes)
   folder = epath.Path(output_dir)
-  folder.mkdir(parents=True, exist_ok=True)
   files = []
   for name in task_names:
     lines = _lines(
@@ -80,10 +78,7 @@ def infer(
       evaluate.named(progress, f"{mode} {name}"),
     )
     path = folder / f"{name}-{mode}.jsonl-00000-of-00001"
-    if jax.process_index() == 0:
-      scratch = folder / f".{path.name}.tmp"
-      scratch.write_text("".join(json.dumps(line) + "\n" for line in lines))
-      scratch.replace(path)
+    runs.write(path, "".join(json.dumps(line) + "\n" for line in lines))
     files.append(path)
   return files
 

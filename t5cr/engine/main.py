@@ -24,6 +24,7 @@ from t5cr.engine import (
   inference,
   jobs,
   partitioning,
+  processes,
   runs,
   vocabulary,
 )
@@ -75,6 +76,11 @@ def start(
   """
   text = gin_config.parse(gin_files, gin_bindings, gin_search_paths)
   run = gin_config.build(job)
+  processes.agree(
+    "What the gin files and flags say",
+    text,
+    "Start all processes with the same command.",
+  )
   # TensorFlow takes seconds to import; what is wrong above is said at once.
   from t5cr.engine import feed
 
@@ -130,6 +136,7 @@ def train(
     BATCH_SIZE=run.data.batch_size,
     EVAL_BATCH_SIZE=run.evaluation.batch_size,
   )
+  _check_same_data([mixture, *names])
   settings = run.settings(feed.fingerprints([mixture]))
   runs.check_same(run.model_dir, settings)
   if run.initial_checkpoint_path and not formats.steps(run.model_dir):
@@ -256,6 +263,18 @@ def _check_vocabulary(size: int, names: Sequence[str]) -> None:
       )
 
 
+def _check_same_data(names: Sequence[str]) -> None:
+  """Refuses processes that would not read the same."""
+  from t5cr.engine import feed
+
+  processes.agree(
+    "The list of tasks, their data or their vocabulary",
+    (names, feed.fingerprints(names)),
+    "Give all of them the same data sets (--tfds_data_dir) and "
+    f"{vocabulary.ENVIRONMENT_VARIABLE}.",
+  )
+
+
 def _mesh(config: partitioning.MeshConfig, **batch_sizes: int):
   """The mesh; batches of these sizes must fit it."""
   mesh = partitioning.make_mesh(config)
@@ -275,6 +294,7 @@ def _load(
   """Parameters to run on tasks, and their step; claims the output folder."""
   from t5cr.engine import feed
 
+  _check_same_data(names)
   mesh = _mesh(run.mesh, EVAL_BATCH_SIZE=run.evaluation.batch_size)
   found = formats.find(run.checkpoint_path)
   _check_vocabulary(found.config.vocab_size, names)
@@ -345,23 +365,17 @@ def _train(
       model = evaluate.Model(state.params, run.model, mesh)
       results.update(_evaluate_new(run, model, names, step, record, progress))
 
-  def batches() -> training.Batches:
-    index, count = jax.process_index(), jax.process_count()
-    return feed.train_batches(
-      run.data, process_index=index, process_count=count
-    )
-
   with record.spent("total"):
     training.train(
       run.config,
       run.model,
-      batches,
+      lambda: feed.train_batches(run.data),
       model_dir=folder,
       mesh=mesh,
       initial_checkpoint=run.initial_checkpoint_path,
       hooks=training.Hooks(
         metric_writer=feed.metric_writer(folder / "train")
-        if jax.process_index() == 0
+        if processes.is_first()
         else None,
         evaluate=evaluate_state,
         progress=progress,

@@ -10,6 +10,8 @@ import numpy as np
 
 # Steps that may be under way while the host prepares the next batch.
 _LOOKAHEAD = 2
+# The tokens of both sides.
+_TOKENS = ("encoder_input_tokens", "decoder_target_tokens")
 
 
 class _Batches(Protocol):
@@ -40,6 +42,7 @@ class Meter:
     self._sums: list[dict[str, jax.Array]] = []
     self._ends: list[futures.Future[float]] = []
     self._waited = 0.0
+    self._places = self._padding = 0
     self._started = time.perf_counter()
 
   def next_batch(self, batches: _Batches) -> Mapping[str, np.ndarray]:
@@ -52,6 +55,9 @@ class Meter:
     elif self._ends[-1].done():
       idle_since = max(asked, self._ends[-1].result())
       self._waited += max(here - idle_since, 0.0)
+    for name in _TOKENS:
+      self._places += batch[name].size
+      self._padding += batch[name].size - np.count_nonzero(batch[name])
     return batch
 
   def add(self, sums: dict[str, jax.Array]) -> None:
@@ -66,7 +72,8 @@ class Meter:
 
     Returns:
       Means over the interval: `loss` in nats a target token, `learning_rate`,
-      tokens (of both sides), target tokens and steps a second, and
+      tokens (of both sides), target tokens and steps a second,
+      `padding_share`, the share of both sides' places that hold no token, and
       `data_wait_share`, the share of the time without work for the devices.
     """
     fetched = jax.device_get(self._sums)
@@ -81,6 +88,7 @@ class Meter:
       "tokens_per_second": total["tokens"] / seconds,
       "target_tokens_per_second": total["target_tokens"] / seconds,
       "steps_per_second": len(fetched) / seconds,
+      "padding_share": self._padding / self._places,
       "data_wait_share": self._waited / seconds,
     }
     self.restart()

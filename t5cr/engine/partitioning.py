@@ -129,23 +129,29 @@ def to_host(array: jax.Array) -> np.ndarray:
   return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
+def place(array: Any, sharding: NamedSharding) -> jax.Array:
+  """An array on the devices; all processes give the whole of it.
+
+  `jax.device_put` does the same, but compares what the processes give.
+  """
+  array = np.asarray(array)
+  return jax.make_array_from_process_local_data(sharding, array, array.shape)
+
+
 def put_batch(
   batch: Mapping[str, np.ndarray], mesh: Mesh
 ) -> dict[str, jax.Array]:
-  """Places this process's part of a global batch on its devices.
+  """Places a batch, of which every device takes its rows.
 
   Args:
-    batch: arrays of [batch of this process, ...].
+    batch: arrays of [batch, ...], the same in all processes.
     mesh: the mesh.
 
   Returns:
-    Global arrays of [batch of this process * processes, ...].
+    The same as global arrays.
   """
   sharding = batch_sharding(mesh)
-  return {
-    name: jax.make_array_from_process_local_data(sharding, array)
-    for name, array in batch.items()
-  }
+  return {name: place(array, sharding) for name, array in batch.items()}
 
 
 def _names(path: Sequence[Any]) -> tuple[str, ...]:

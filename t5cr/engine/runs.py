@@ -21,7 +21,7 @@ from etils import epath
 
 import t5cr
 from t5cr import errors, nested
-from t5cr.engine import formats
+from t5cr.engine import formats, processes
 
 FILE = "run.json"
 RESULTS_FILE = "results_of.json"
@@ -53,7 +53,7 @@ def write(path: epath.Path, content: str | bytes) -> None:
 
   Of several processes, only the first writes.
   """
-  if jax.process_index() != 0:
+  if not processes.is_first():
     return
   path.parent.mkdir(parents=True, exist_ok=True)
   scratch = path.parent / f".{path.name}.tmp"
@@ -196,6 +196,7 @@ class Record:
     """
     self._path = epath.Path(model_dir) / FILE
     known = read(model_dir)
+    processes.wait(f"{FILE} was read")  # before the first writes it
     self.values = {
       **known,
       **plain(values),
@@ -203,6 +204,13 @@ class Record:
       "starts": known.get("starts", 0) + 1,
     }
     self.update()
+    starts = self.values["starts"]
+    processes.check_seen(
+      os.fspath(self._path),
+      lambda: read(model_dir).get("starts") == starts,
+      "MODEL_DIR has to be one folder for all processes, on a file system that "
+      "they share or gs://.",
+    )
 
   def update(self, **values: Any) -> None:
     """Adds values and writes the file."""

@@ -216,4 +216,7 @@ def _placed(
   parts = partitioning.batch_sharding(mesh)
   even = len(sources) % partitioning.batch_parts(mesh) == 0
   where = parts if even else partitioning.replicated(mesh)
-  return jax.device_put(sources, where), jax.device_put(rows, parts)
+  return (
+    partitioning.place(sources, where),
+    _Rows(*(partitioning.place(each, parts) for each in rows)),
+  )

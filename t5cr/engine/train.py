@@ -26,6 +26,7 @@ from t5cr.engine import (
   model,
   optimizer,
   partitioning,
+  processes,
   schedules,
 )
 from t5cr.engine.config import T5Config
@@ -45,7 +46,7 @@ class TrainData:
     mixture_or_task_name: a registered seqio Mixture or Task.
     task_feature_lengths: most tokens of a row, `{"inputs": …, "targets": …}`;
       longer text is truncated.
-    batch_size: rows of a batch over all processes; a packed row holds several
+    batch_size: rows of a batch over all devices; a packed row holds several
       examples.
     split: of the data sets.
     seed: of shuffling, mixing and sampling preprocessors.
@@ -133,7 +134,7 @@ class Batches(checkpoints.Positioned, Protocol):
   """Endless training batches whose position can be kept."""
 
   def __next__(self) -> Mapping[str, np.ndarray]:
-    """The next batch: this process's rows."""
+    """The next batch, whole, the same in all processes."""
     ...
 
 
@@ -152,7 +153,7 @@ class Hooks:
   """What a run calls while it goes on; all optional.
 
   Attributes:
-    metric_writer: receives loss, rates and the share of time without data.
+    metric_writer: receives what `meter.Meter.read` tells of an interval.
     evaluate: called with (state, step) every `eval_period` steps and after
       the last.
     progress: called as progress("train", step, train_steps, "steps").
@@ -300,6 +301,11 @@ def restore_or_init(
     (state, batches or None).
   """
   known = formats.steps(model_dir)
+  processes.agree(
+    f"The list of checkpoints in {model_dir}",
+    known,
+    "It has to be one folder for all processes.",
+  )
   shapes = state_shapes(config, model_config)
   if known and known[-1] < config.train_steps:
     batches = make_batches()

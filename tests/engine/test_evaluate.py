@@ -1,9 +1,11 @@
 """Evaluation: each example once, in any order, in the files of seqio."""
 
+import html
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 from t5cr import errors
@@ -85,6 +87,21 @@ def test_scores_reach_the_metrics_and_the_files(tmp_path, oracle, untrained):
   assert [line["target"] for line in lines] == [target for _, target in pairs]
   assert results["tiny_score"]["mean_score"] == pytest.approx(np.mean(expected))
   assert not oracle["decode"]
+
+
+def test_samples_are_few_short_and_no_markup():
+  texts = ["a|b", "*x* <b>_y_</b>", "[z](u)\n\n# `h`", "\\", *["w" * 900] * 20]
+  dataset = tf.data.Dataset.from_tensor_slices({"inputs_pretokenized": texts})
+  table = feed.samples(dataset, {"output": texts, "score": [-1.5] * 24}, texts)
+  rows = table.splitlines()
+  assert rows[0] == "| input | target | prediction | score |"
+  assert len(rows) == 2 + 8
+  shown = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows[2:]]
+  for cells, text in zip(shown, texts, strict=False):
+    assert len(cells) == 4 and cells[3] == "-1.5000"
+    assert not set("*_`[]<>\\~") & set(cells[0])
+    plain = html.unescape(cells[0])
+    assert plain == " ".join(text.split())[:400] + "…" * (len(text) > 400)
 
 
 def test_an_earlier_evaluation_is_found_again(tmp_path, oracle, untrained):

@@ -104,19 +104,6 @@ def test_saving_does_not_disturb(tmp_path, reference):
   assert_same(take(iterator, 10), reference[5:15])
 
 
-def test_processes_share_a_batch_and_read_different_examples():
-  parts = [
-    take(feed.train_batches(DATA, process_index=i, process_count=2), 1)[0]
-    for i in range(2)
-  ]
-  assert all(part["encoder_input_tokens"].shape == (2, 32) for part in parts)
-  assert not np.array_equal(
-    parts[0]["encoder_input_tokens"], parts[1]["encoder_input_tokens"]
-  )
-  with pytest.raises(errors.UsageError, match="BATCH_SIZE is 4, which 3"):
-    feed.train_batches(DATA, process_index=0, process_count=3)
-
-
 def test_without_packing_a_row_is_an_example():
   data = TrainData(
     "tiny_score", tiny.LENGTHS, batch_size=2, pack=False, shuffle=False

@@ -1,6 +1,7 @@
 """The commands from gin files to run folders, on a tiny model."""
 
 import dataclasses
+import html
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import event_files
 import jax
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from t5cr import errors
 from t5cr.engine import (
   checkpoints,
   convert,
+  feed,
   formats,
   gin_config,
   main,
@@ -117,6 +120,70 @@ def test_run_json_says_what_the_run_is(run_folder):
   assert record["seconds"]["total"] > record["seconds"]["evaluate"] > 0
   assert record["versions"]["jax"] == jax.__version__
   assert len(record["data_fingerprint"]) == 64
+
+
+def test_tensorboard_shows_the_training(recipe, run_folder):
+  numbers = event_files.scalars(run_folder / "train")
+  assert set(numbers) == {
+    "loss",
+    "learning_rate",
+    "tokens_per_second",
+    "target_tokens_per_second",
+    "steps_per_second",
+    "padding_share",
+    "data_wait_share",
+  }
+  # A checkpoint's step ends an interval.
+  assert all(sorted(values) == [2, 4] for values in numbers.values())
+  data = training.TrainData("tiny_mixture", tiny.LENGTHS, batch_size=4, seed=2)
+  batches = feed.train_batches(data)
+  for step in (2, 4):
+    tokens = np.concatenate(
+      [
+        batch[name].ravel()
+        for batch in (next(batches), next(batches))
+        for name in ("encoder_input_tokens", "decoder_target_tokens")
+      ]
+    )
+    padding = np.mean(tokens == 0)
+    assert 0.05 < padding < 0.9
+    assert numbers["padding_share"][step] == pytest.approx(padding)
+    assert numbers["learning_rate"][step] == pytest.approx(0.01)
+    assert 2 < numbers["loss"][step] < 9
+    assert 0 <= numbers["data_wait_share"][step] <= 1
+    seconds = 2 / numbers["steps_per_second"][step]
+    # All of the two batches' tokens went through in that time.
+    assert numbers["tokens_per_second"][step] * seconds == pytest.approx(
+      np.count_nonzero(tokens), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+  ("task", "answer"), [("tiny_copy", "output"), ("tiny_score", "score")]
+)
+def test_tensorboard_shows_metrics_and_samples(run_folder, task, answer):
+  results = run_folder / "inference_eval"
+  numbers = event_files.scalars(results / task)
+  (line,) = (results / f"{task}-metrics.jsonl").read_text().splitlines()
+  metrics = json.loads(line)
+  step = metrics.pop("step")
+  assert numbers.keys() == {f"eval/{name}" for name in metrics}
+  for name, value in metrics.items():
+    assert numbers[f"eval/{name}"] == {step: pytest.approx(value)}
+  ((tag, shown),) = event_files.texts(results / task).items()
+  assert (tag, list(shown)) == ("eval/samples", [step])
+  head, _, *rows = shown[step].splitlines()
+  assert head.split("|")[1:3] == [" input ", " target "]
+  lines = (results / f"{task}-{step:06}.jsonl").read_text().splitlines()
+  assert len(rows) == len(lines) == 7
+  for row, line in zip(rows, map(json.loads, lines), strict=True):
+    cells = [html.unescape(cell.strip()) for cell in row.split("|")[1:-1]]
+    assert cells[1] == line["target"]
+    assert cells[0] == line["input"]["inputs_pretokenized"]
+    if answer == "score":
+      assert float(cells[2]) == pytest.approx(line["score"], abs=1e-4)
+    else:
+      assert cells[2] == " ".join(line[answer].split())
 
 
 def test_started_again_a_complete_run_only_reads(recipe, run_folder):

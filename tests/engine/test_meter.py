@@ -9,6 +9,12 @@ import pytest
 
 from t5cr.engine import meter
 
+# Three of twelve places are padding.
+BATCH = {
+  "encoder_input_tokens": np.array([[1] * 5, [1, 1, 0, 0, 0]], np.int32),
+  "decoder_target_tokens": np.array([[4], [5]], np.int32),
+}
+
 
 def slow(seconds: float):
   """A step that keeps the device so long; a callback would keep the host."""
@@ -32,14 +38,14 @@ def share(batch_seconds: float, step_seconds: float, steps: int = 12) -> dict:
   def batches():
     while True:
       time.sleep(batch_seconds)
-      yield {"x": np.float32(1)}
+      yield BATCH
 
   step = slow(step_seconds)
   source, clock = batches(), meter.Meter(lambda step: 0.5)
   clock.restart()
   for _ in range(steps):
     batch = clock.next_batch(source)
-    loss = step(batch["x"])
+    loss = step(batch["encoder_input_tokens"][0, 0].astype(np.float32))
     clock.add({"loss": loss, "tokens": loss * 4, "target_tokens": loss * 2})
   return clock.read(steps)
 
@@ -63,12 +69,13 @@ def test_rates_and_the_loss_are_of_the_interval():
   rate = metrics["steps_per_second"]
   assert metrics["tokens_per_second"] == pytest.approx(4 * rate)
   assert metrics["target_tokens_per_second"] == pytest.approx(2 * rate)
+  assert metrics["padding_share"] == pytest.approx(3 / 12)
 
 
 def test_an_interval_begins_anew():
   clock = meter.Meter(lambda step: 0.0)
   for value in (1.0, 3.0):
-    clock.next_batch(iter([{}]))
+    clock.next_batch(iter([BATCH]))
     one = jnp.float32(value)
     clock.add({"loss": one, "tokens": one, "target_tokens": jnp.float32(1)})
     assert clock.read(1)["loss"] == value

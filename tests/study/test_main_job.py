@@ -63,11 +63,17 @@ def times(folder: pathlib.Path) -> dict[str, int]:
   }
 
 
-@pytest.mark.slow
-def test_raw_files_become_a_report_once(repository, raw_dir, tmp_path):
-  out = tmp_path / "out"
+@pytest.fixture(scope="module")
+def study(repository, raw_dir, tmp_path_factory):
+  """A finished study; tests leave it as it is."""
+  out = tmp_path_factory.mktemp("study") / "out"
   reproduce(repository, raw_dir, out, steps=2)
-  report = read_report(out)
+  return out
+
+
+@pytest.mark.slow
+def test_raw_files_become_a_report_once(repository, raw_dir, study):
+  report = read_report(study)
   assert [row["name"] for row in report["rows"]] == ["redial", "all"]
   for row in report["rows"]:
     assert row["steps"] == 2
@@ -78,24 +84,24 @@ def test_raw_files_become_a_report_once(repository, raw_dir, tmp_path):
     assert bleu["count"] >= SIZE.test_dialogues
   assert [entry["name"] for entry in report["baselines"]] == list(BASELINES)
   assert not report["corpus"]["invented"]
-  files = {path.name for path in (out / "report").iterdir()}
+  files = {path.name for path in (study / "report").iterdir()}
   assert {"report.md", "report.html", "report.json"} <= files
 
-  before = times(out)
-  assert "Nothing to do" in reproduce(repository, raw_dir, out, steps=2)
-  assert times(out) == before
+  before = times(study)
+  assert "Nothing to do" in reproduce(repository, raw_dir, study, steps=2)
+  assert times(study) == before
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_report_bit_for_bit(
-  repository, raw_dir, tmp_path
+  repository, raw_dir, study, tmp_path
 ):
-  reports = []
-  for name in ("first", "second"):
-    reproduce(repository, raw_dir, tmp_path / name, steps=2)
-    files = sorted((tmp_path / name / "report").iterdir())
-    reports.append({file.name: file.read_bytes() for file in files})
-  first, second = reports
+  again = tmp_path / "again"
+  reproduce(repository, raw_dir, again, steps=2)
+  first, second = (
+    {file.name: file.read_bytes() for file in (out / "report").iterdir()}
+    for out in (study, again)
+  )
   # When it was made is told apart from what was found.
   assert first.pop("timing.json") != second.pop("timing.json")
   assert {"report.json", "report.md", "report.html", "figure3.png"} <= set(

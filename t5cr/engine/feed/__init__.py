@@ -35,9 +35,9 @@ from t5cr.engine.feed.results import (
   detokenize,
   evaluator,
   examples,
-  metric_writer,
   records,
 )
+from t5cr.engine.feed.tensorboard import metric_writer, samples
 
 __all__ = [
   "Examples",
@@ -58,6 +58,7 @@ __all__ = [
   "provider",
   "readable",
   "records",
+  "samples",
   "task_names",
   "train_batches",
   "use_cache_dirs",

@@ -2,52 +2,39 @@
 
 from typing import cast
 
-import seqio
 import tensorflow as tf
 from clu import data as clu_data
 
-from t5cr import errors
 from t5cr.engine.feed import blocks, packing
 from t5cr.engine.feed.names import check_trainable, provider
 from t5cr.engine.train import Batches, TrainData
 
 
-def train_batches(
-  data: TrainData, *, process_index: int = 0, process_count: int = 1
-) -> Batches:
+def train_batches(data: TrainData) -> Batches:
   """Endless training batches, reproducible from the seed.
 
   They are those of `seqio.get_dataset` with `seqio.EncDecFeatureConverter`,
-  made in less time.
+  made in less time. Of several processes each makes all of them, whole.
 
   Args:
     data: what to read.
-    process_index: this process.
-    process_count: processes, each of which reads its own part.
 
   Returns:
-    An iterator of dicts of int32 arrays [batch_size / process_count, length]
-    with seqio's names; packed ones also carry segment ids and positions. Its
-    `save` and `restore` keep the position after the batch last handed out,
-    whatever the pipeline has prefetched.
+    An iterator of dicts of int32 arrays [batch_size, length] with seqio's
+    names; packed ones also carry segment ids and positions. Its `save` and
+    `restore` keep the position after the batch last handed out, whatever the
+    pipeline has prefetched.
 
   Raises:
-    UsageError: unknown names, missing data, or a batch size that the
-      processes cannot share.
+    UsageError: unknown names or missing data.
   """
   mixture = provider(data.mixture_or_task_name)
   check_trainable(data.mixture_or_task_name, data.split)
-  if data.batch_size % process_count:
-    raise errors.UsageError(
-      f"BATCH_SIZE is {data.batch_size}, which {process_count} processes "
-      "cannot share evenly."
-    )
   request = blocks.Request(
     split=data.split,
     use_cached=data.use_cached,
     shuffle=data.shuffle,
     seed=data.seed,
-    shard_info=seqio.ShardInfo(index=process_index, num_shards=process_count),
     num_epochs=None,
     lengths=dict(data.task_feature_lengths),
     threads=data.threads,
@@ -55,7 +42,7 @@ def train_batches(
   dataset = packing.model_batches(
     blocks.examples(mixture, request),
     request.lengths,
-    data.batch_size // process_count,
+    data.batch_size,
     pack=data.pack,
     threads=data.threads,
   )

@@ -29,6 +29,7 @@ _SEQIO_ON_BLOCKS = (
 )
 # Sources with fewer records than this are kept in memory, as seqio does.
 _IN_MEMORY = 10_000
+_WHOLE = seqio.ShardInfo(0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,6 @@ class Request:
     use_cached: read what seqio's caching wrote.
     shuffle: files and examples.
     seed: of shuffling, mixing and sampling preprocessors.
-    shard_info: the part to read.
     num_epochs: None for endless examples.
     lengths: feature -> length to which longer text is truncated.
     threads: blocks to work on at once.
@@ -50,7 +50,6 @@ class Request:
   use_cached: bool
   shuffle: bool
   seed: int
-  shard_info: seqio.ShardInfo
   num_epochs: int | None
   lengths: Mapping[str, int]
   threads: int
@@ -91,7 +90,7 @@ def _settings(request: Request) -> dict[str, Any]:
     "use_cached": request.use_cached,
     "shuffle": request.shuffle,
     "seed": request.seed,
-    "shard_info": request.shard_info,
+    "shard_info": _WHOLE,
     "num_epochs": request.num_epochs,
   }
 
@@ -183,32 +182,23 @@ def _can_run_on_blocks(step: Any) -> bool:
   )
 
 
-def _sharded(source: seqio.DataSource, request: Request) -> tf.data.Dataset:
-  """The part of a source that is asked for: of its files, else its records."""
-  shard = request.shard_info
-  whole = {"split": request.split, "shuffle": request.shuffle}
-  by_source = (
-    source.supports_arbitrary_sharding
-    or len(source.list_shards(request.split)) >= shard.num_shards
-  )
-  if by_source:
-    return source.get_dataset(**whole, seed=request.seed, shard_info=shard)
-  dataset = source.get_dataset(**whole, seed=request.seed)
-  return dataset.shard(shard.num_shards, shard.index)
-
-
-def _kept(
-  dataset: tf.data.Dataset, count: int | None, request: Request
+def _read(
+  source: seqio.DataSource, count: int | None, request: Request
 ) -> tf.data.Dataset:
-  """Keeps few records in memory."""
-  few = count and count < _IN_MEMORY * request.shard_info.num_shards
-  return dataset.cache() if few else dataset
+  """The records of a source; few of them are kept in memory."""
+  dataset = source.get_dataset(
+    split=request.split,
+    shuffle=request.shuffle,
+    seed=request.seed,
+    shard_info=_WHOLE,
+  )
+  return dataset.cache() if count and count < _IN_MEMORY else dataset
 
 
 def _records(task: seqio.Task, request: Request) -> tf.data.Dataset:
   """A Task's source."""
   count = task.source.num_input_examples(request.split)
-  return _kept(_sharded(task.source, request), count, request)
+  return _read(task.source, count, request)
 
 
 def _cached_records(
@@ -228,7 +218,7 @@ def _cached_records(
     file_shuffle_buffer_size=placeholder.file_shuffle_buffer_size,
   )
   count = int(task.get_cached_stats(request.split)["examples"])
-  return _kept(_sharded(source, request), count, request)
+  return _read(source, count, request)
 
 
 def _cached_info(task: seqio.Task, split: str) -> dict[str, Any]:

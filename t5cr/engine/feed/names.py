@@ -129,6 +129,13 @@ def _other_versions(task_name: str) -> list[str]:
 
 def check_trainable(name: str, split: str) -> None:
   """Raises UsageError if a Mixture or Task cannot be trained on."""
+  features = provider(name).output_features
+  missing = [f for f in ("inputs", "targets") if f not in features]
+  if missing:
+    raise errors.UsageError(
+      f"{name} cannot be trained on: it has no feature {missing[0]!r}, only "
+      f"{', '.join(features)}. Set MIXTURE_OR_TASK_NAME to one that has."
+    )
   check_built(name)
   splits = {s for task in task_names(name) for s in _splits(task)}
   if split not in splits:

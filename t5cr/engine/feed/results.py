@@ -11,10 +11,10 @@ import numpy as np
 import seqio
 import tensorflow as tf
 from absl import logging
-from clu import metric_writers
 from etils import epath
 
 from t5cr.engine.feed.names import check_split
+from t5cr.engine.feed.tensorboard import TensorBoardLogger
 
 _INPUTS, _TARGETS = "inputs", "targets"
 
@@ -132,7 +132,7 @@ def evaluator(
   Returns:
     The evaluator, its examples read.
   """
-  loggers = (JSONLogger, seqio.TensorBoardLogger) if output_dir else ()
+  loggers = (JSONLogger, TensorBoardLogger) if output_dir else ()
   with _quiet():
     return seqio.Evaluator(
       task_name,
@@ -237,9 +237,3 @@ def detokenize(task_name: str, tokens: Sequence[Sequence[int]]) -> list[str]:
   features = seqio.TaskRegistry.get(task_name).output_features
   vocabulary = features[_TARGETS].vocabulary
   return [vocabulary.decode(list(ids)) for ids in tokens]
-
-
-def metric_writer(folder: str | os.PathLike) -> metric_writers.MetricWriter:
-  """Writes scalars for TensorBoard from a thread of its own."""
-  epath.Path(folder).mkdir(parents=True, exist_ok=True)
-  return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))

@@ -1,0 +1,311 @@
+# shellcheck shell=bash
+# What all launchers share: flags, the steps of a command, and going on after a
+# machine was taken away.
+#
+# A launcher sets OWN_FLAGS and OWN_SWITCHES (names of flags with a value and
+# without), TAKES_MORE if flags may stand behind --, which are in EXTRA then,
+# defines these, and calls `launch "$@"`:
+#
+#   check      ends with a message if something is missing or wrong
+#   prepare    gets machines ready; status LOST if they were taken meanwhile
+#   run_step   WHERE VERB ROW: runs the job to its end; its status, or LOST
+#   clean_up   STATUS: removes what the others made
+#   tell_kept  says what --keep leaves, and how to follow and remove it
+
+if ((BASH_VERSINFO[0] < 4 || (BASH_VERSINFO[0] == 4 && BASH_VERSINFO[1] < 4)))
+then
+  echo "The launchers need bash 4.4 or newer; this is $BASH_VERSION." >&2
+  exit 2
+fi
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROWS_OF_TABLE_3=none,redial,redial_sequence,redial_tags,redial_review,all
+LOST=75 # the status of a machine that was taken away (EX_TEMPFAIL)
+: "${POLL_SECONDS:=30}"
+
+VERB='' ROW='' EXTRA=() GIN=() GIVEN=()
+OUT='' ENGINE=t5cr RECIPE=paper CORPUS=published ROWS='' VOCABULARY=''
+PYTHON='' NAME=t5cr RESTARTS=10
+DRY_RUN=false KEEP=false
+FLAGS="out engine recipe corpus rows vocabulary python name restarts"
+
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 2
+}
+
+say() {
+  echo "# $*"
+}
+
+# Prints a command so that it can be read, and pasted into a shell.
+quoted() {
+  local word line=''
+  for word; do
+    case $word in
+      '' | *[!A-Za-z0-9@%+=:,./_~{}-]*)
+        if [[ $word != *\'* ]]; then
+          word="'$word'"
+        elif [[ $word != *[\"\$\`\\!]* ]]; then
+          word="\"$word\""
+        else
+          word=$(printf %q "$word")
+        fi
+        ;;
+    esac
+    line+="$word "
+  done
+  echo "${line% }"
+}
+
+# Shows a command and runs it; with --dry-run only shows it.
+run() {
+  if [[ $DRY_RUN == true ]]; then
+    quoted "$@"
+  else
+    echo "+ $(quoted "$@")" >&2
+    "$@"
+  fi
+}
+
+set_flag() {
+  local name=${1#--}
+  [[ " $FLAGS ${OWN_FLAGS-} " == *" $name "* ]] ||
+    fail "unknown flag $1. ${0##*/} --help lists them."
+  [[ -n $2 ]] || fail "$1 wants a value."
+  name=${name^^}
+  printf -v "${name//-/_}" %s "$2"
+}
+
+is_switch() {
+  [[ " dry-run keep ${OWN_SWITCHES-} " == *" ${1#--} "* ]]
+}
+
+parse() {
+  local name words=()
+  while (($#)); do
+    case $1 in
+      -h | --help)
+        sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+      --gin.*=* | --gin_bindings=*) GIN+=("$1") ;;
+      --)
+        EXTRA=("${@:2}")
+        break
+        ;;
+      --*=*) set_flag "${1%%=*}" "${1#*=}" ;;
+      --*)
+        if is_switch "$1"; then
+          name=${1#--} name=${name^^}
+          printf -v "${name//-/_}" %s true
+        else
+          set_flag "$1" "${2-}"
+          shift
+        fi
+        ;;
+      *) words+=("$1") ;;
+    esac
+    shift
+  done
+  VERB=${words[0]-} ROW=${words[1]-}
+  ((${#words[@]} <= 2)) || fail "too many words: ${words[*]:2}."
+}
+
+# Ends with a message if a program is missing that will be run.
+need() {
+  local program
+  [[ $DRY_RUN == false ]] || return 0
+  for program; do
+    command -v "$program" >/dev/null ||
+      fail "$program is not installed here; see docs/launch.md."
+  done
+}
+
+# A path that means the same in another folder, and on gs:// as it is.
+absolute() {
+  case $1 in
+    *://* | /*) echo "$1" ;;
+    *) echo "$PWD/$1" ;;
+  esac
+}
+
+one_of() { # what, value, choices
+  [[ ",$3," == *",$2,"* ]] || fail "$1 '$2' is none of ${3//,/, }."
+}
+
+check_common() {
+  local row
+  one_of command "$VERB" "${VERBS:-data,train,eval,score,report,study}"
+  case $VERB in
+    train | eval | score) one_of row "$ROW" "$ROWS_OF_TABLE_3" ;;
+    *) [[ -z $ROW ]] || fail "$VERB takes no row." ;;
+  esac
+  if ((${#EXTRA[@]})) && [[ ${TAKES_MORE-} != true ]]; then
+    fail "nothing may stand behind --: ${EXTRA[*]}"
+  fi
+  one_of --engine "$ENGINE" t5cr,t5x
+  [[ -f $ROOT/gin/recipe/$RECIPE.gin ]] ||
+    fail "--recipe '$RECIPE' is no file of gin/recipe."
+  [[ -n $OUT ]] || fail "--out DIR is missing: where data and runs are kept."
+  OUT=$(absolute "${OUT%/}")
+  [[ -z $VOCABULARY ]] || VOCABULARY=$(absolute "$VOCABULARY")
+  case $CORPUS in
+    published | sample) ;;
+    *) CORPUS=$(absolute "$CORPUS") ;;
+  esac
+  if [[ -z $ROWS ]]; then
+    # What `t5cr data fetch` gets has no reviews.
+    ROWS=$ROWS_OF_TABLE_3
+    [[ $CORPUS != published ]] || ROWS=none,redial,redial_sequence,redial_tags
+  fi
+  for row in ${ROWS//,/ }; do one_of --rows "$row" "$ROWS_OF_TABLE_3"; done
+  if [[ $CORPUS == sample && -z $VOCABULARY ]]; then
+    VOCABULARY=$OUT/vocabulary/sentencepiece.model
+  fi
+  [[ $RESTARTS =~ ^[0-9]+$ ]] || fail "--restarts '$RESTARTS' is no number."
+  [[ $NAME =~ ^[a-z][a-z0-9-]{0,19}$ ]] ||
+    fail "--name '$NAME': lower-case letters, digits and dashes, at most 20."
+  # t5x trains nothing for no steps: its row `none` is the initial checkpoint.
+  if [[ $ENGINE == t5x && $ROW == none ]] ||
+    [[ $ENGINE == t5x && $VERB == study && ,$ROWS, == *,none,* ]]; then
+    [[ $VERB != train ]] ||
+      fail "t5x cannot train row none: evaluate it with 'eval none'."
+    grep -q '^INITIAL_CHECKPOINT_PATH' "$ROOT/gin/recipe/$RECIPE.gin" ||
+      fail "recipe $RECIPE starts from noise: there is no row none under t5x." \
+        "Name other --rows."
+  fi
+  # The flags that the job on the machines is given.
+  GIVEN=(--out "$OUT" --engine "$ENGINE" --recipe "$RECIPE"
+    --corpus "$CORPUS" --rows "$ROWS")
+  [[ -z $VOCABULARY ]] || GIVEN+=(--vocabulary "$VOCABULARY")
+  [[ -z $PYTHON ]] || GIVEN+=(--python "$PYTHON")
+  GIVEN+=("${GIN[@]}")
+}
+
+# Lines `WHERE VERB ROW`; WHERE is `one` process or `all` of them.
+steps() {
+  local row
+  case $VERB in
+    data | report) echo "one $VERB" ;;
+    train | eval | score) echo "all $VERB $ROW" ;;
+    study)
+      echo "one data"
+      for row in ${ROWS//,/ }; do
+        if [[ $ENGINE == t5x && $row == none ]]; then
+          echo "all eval none"
+        else
+          echo "all train $row"
+        fi
+      done
+      echo "one report"
+      ;;
+  esac
+}
+
+# Shows what the job on a machine runs.
+preview() {
+  [[ $DRY_RUN == false ]] || "$ROOT/launch/job.sh" "$@" --dry-run | sed 's/^/  /'
+}
+
+CHILD='' PREPARED=false RESTARTED=0 STATE=''
+
+# Runs a function in a process group of its own, so that all of it can be ended.
+attempt() {
+  local status=0
+  if [[ $DRY_RUN == true ]]; then
+    "$@"
+    return
+  fi
+  set -m
+  (
+    set -e
+    "$@"
+  ) </dev/null &
+  CHILD=$!
+  set +m
+  wait "$CHILD" || status=$?
+  CHILD=''
+  return "$status"
+}
+
+# Prepares machines if there are none, and runs a step on them, until it ends.
+finish_step() {
+  local status
+  while true; do
+    set +e # or `set -e` would mean nothing in what is called
+    status=0
+    if [[ $PREPARED == false ]]; then
+      attempt prepare
+      status=$?
+      ((status)) || PREPARED=true
+    fi
+    if ((status == 0)); then
+      attempt run_step "$@"
+      status=$?
+    fi
+    set -e
+    ((status)) || return 0
+    if ((status != LOST)); then
+      say "$2${3:+ $3} failed with status $status."
+      exit "$status"
+    fi
+    ((++RESTARTED <= RESTARTS)) || {
+      say "The machines were taken away $RESTARTED times; --restarts allows" \
+        "$RESTARTS. The same command goes on from the last checkpoint."
+      exit "$LOST"
+    }
+    say "The machines were taken away: starting again" \
+      "($RESTARTED of at most $RESTARTS)."
+    PREPARED=false
+  done
+}
+
+end() {
+  local status=$?
+  trap - EXIT
+  trap '' INT TERM # nothing may stop the cleaning up
+  if [[ -n $CHILD ]]; then
+    kill -TERM -- "-$CHILD" 2>/dev/null
+    wait "$CHILD" 2>/dev/null
+  fi
+  if [[ $KEEP == true ]]; then
+    tell_kept
+  else
+    say "cleaning up"
+    clean_up "$status" || say "Cleaning up failed; look after it yourself:" \
+      "$(tell_kept)"
+  fi
+  [[ -z $STATE ]] || rm -rf "$STATE"
+  exit "$status"
+}
+
+# The commit that machines are given, as an archive.
+pack() {
+  [[ $DRY_RUN == true ]] || git -C "$ROOT" diff --quiet HEAD -- ||
+    say "Changes that are not committed are left out."
+  run git -C "$ROOT" archive --format=tar.gz --output="$STATE/t5cr.tar.gz" HEAD
+}
+
+launch() {
+  local line words all
+  set -euo pipefail
+  parse "$@"
+  check_common
+  check
+  if [[ $DRY_RUN == true ]]; then
+    STATE=${TMPDIR:-/tmp}/t5cr-launch
+  else
+    STATE=$(mktemp -d)
+  fi
+  trap end EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  mapfile -t all < <(steps)
+  for line in "${all[@]}"; do
+    read -ra words <<<"$line"
+    say "step: ${words[*]:1}"
+    finish_step "${words[@]}"
+  done
+  say "done: $OUT"
+}
