@@ -10,6 +10,9 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
+# Without bytecode, every process of a study or of the tests compiles
+# TensorFlow's files anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?=
 VENV := .venv

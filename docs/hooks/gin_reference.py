@@ -14,7 +14,6 @@ _SECTIONS = {
   "Run files of upstream t5x": "t5x",
 }
 _MACRO = re.compile(r"^([A-Z][A-Z0-9_]*) = (.*?)(?:  # (.*))?$")
-_ITEM = re.compile(r"^- (.*)$")
 _INTRODUCTION = """\
 # gin files
 
@@ -45,34 +44,64 @@ def _file(path: pathlib.Path) -> str:
   lines = path.read_text(encoding="utf-8").splitlines()
   end = next(n for n, line in enumerate(lines) if not line.startswith("#"))
   header = [line.removeprefix("#").removeprefix(" ") for line in lines[:end]]
+  own = {found[1] for line in lines if (found := _MACRO.match(line))}
+  told, text = _header("\n".join(header), own)
   name = path.relative_to(ROOT).as_posix()
-  return f"### `{name}`\n\n{_header(header)}\n{_macros(lines[end:])}"
+  return f"### `{name}`\n\n{text}\n{_macros(lines[end:], told)}"
 
 
-def _header(lines: list[str]) -> str:
-  """The comment on top: sentences and lists as text, the rest as it stands."""
-  parts = []
-  for paragraph in "\n".join(lines).split("\n\n"):
+def _header(text: str, own: set[str]) -> tuple[dict[str, str], str]:
+  """The comment on top of a file.
+
+  Args:
+    text: without the marks of a comment.
+    own: macros that the file has.
+
+  Returns:
+    (macro -> what the lists say of it, the rest as Markdown).
+  """
+  told, parts = {}, []
+  for paragraph in text.split("\n\n"):
     # "Command:  t5cr …" and what goes with it are lined up.
-    lined_up = re.search(r"^\w+: {2,}", paragraph, re.M)
-    parts.append(f"```text\n{paragraph}\n```" if lined_up else paragraph)
-  return "\n\n".join(parts) + "\n"
+    if re.search(r"^\w+: {2,}", paragraph, re.M):
+      parts.append(f"```text\n{paragraph}\n```")
+      continue
+    paragraph = paragraph.replace("<", "&lt;")
+    if not paragraph.startswith("- "):
+      parts.append(paragraph)
+      continue
+    kept = []
+    for item in re.sub(r"\n +", " ", paragraph).splitlines():
+      names, _, meaning = item.removeprefix("- ").partition(": ")
+      if set(names.split(", ")) <= own:
+        told |= dict.fromkeys(names.split(", "), meaning)
+      else:
+        kept.append(item)
+    if kept:
+      parts.append("\n".join(kept))
+    else:
+      parts.pop()  # "Required:", of which all is in the table
+  return told, "\n\n".join(parts) + "\n"
 
 
-def _macros(lines: list[str]) -> str:
-  """A table of the macros with a value, a section of the file after another."""
-  rows, about = [], ""
+def _macros(lines: list[str], told: dict[str, str]) -> str:
+  """A table of the macros with a value; a group begins behind a blank line."""
+  rows, comment, begins = [], "", True
   for line in lines:
     found = _MACRO.match(line)
     if line.startswith("# "):
-      about = f"{about} {line.removeprefix('# ')}".strip()
+      comment = f"{comment} {line.removeprefix('# ')}".strip()
     elif found:
-      name, value, comment = found.groups()
+      name, value, beside = found.groups()
+      if comment and begins:
+        rows.append(f"| **{comment}** | | |")
+        comment = ""
+      about = "; ".join(filter(None, (told.get(name), comment, beside)))
       value = "required" if value == "%gin.REQUIRED" else f"`{value}`"
-      rows.append(f"| `{name}` | {value} | {comment or about} |")
-      about = ""
+      rows.append(f"| `{name}` | {value} | {about} |")
+      comment, begins = "", False
     else:
-      about = ""
+      comment, begins = "", True
   if not rows:
     return ""
   return "\n".join(["| Macro | Value | |", "|---|---|---|", *rows]) + "\n"

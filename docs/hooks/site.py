@@ -20,6 +20,7 @@ MARKERS = {
   "data": "Needs data that are not part of this project",
   "net": "Needs a connection",
   "install": "Installs software",
+  "processes": "Starts several processes",
   "long": "Takes more than a few minutes",
   "t5x": "Needs upstream t5x",
   "tpu": "Needs libtpu: pip install '.[tpu]'",
