@@ -11,6 +11,8 @@ from flax import traverse_util
 
 from t5cr.engine import losses, model, optimizer
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 
 @pytest.mark.parametrize(
   "name", ["t5_1_0_tiny", "t5_1_1_tiny", "t5_1_1_factored"]

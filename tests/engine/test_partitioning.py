@@ -15,6 +15,8 @@ from jax.sharding import PartitionSpec
 from t5cr import errors
 from t5cr.engine import model, optimizer, partitioning
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 
 def test_one_device_is_a_mesh_of_ones():
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])

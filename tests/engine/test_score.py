@@ -6,6 +6,8 @@ import pytest
 
 from t5cr.engine import buckets, score
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 
 @pytest.fixture(params=["t5_1_0_tiny", "t5_1_1_tiny"])
 def tiny(request):

@@ -12,6 +12,8 @@ import tiny
 from t5cr import errors
 from t5cr.engine import formats, losses, model, partitioning, train
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 CONFIG = train.TrainConfig(
   train_steps=6, learning_rate=0.01, seed=2, checkpoint_period=2, log_period=2
 )
