@@ -125,7 +125,7 @@ def _pip(extra: str) -> str:
 def _t5x() -> Check:
   spec = importlib.util.find_spec("t5x")
   if spec is None or not spec.submodule_search_locations:
-    remedy = f"not installed; to launch it: pip install git+{_T5X}"
+    remedy = f"not installed; docs/t5x.md says how, for those who launch {_T5X}"
     return Check("t5x", None, remedy)
   (place, *_) = spec.submodule_search_locations
   return Check("t5x", True, place)

@@ -1,6 +1,7 @@
 """What a wheel holds: the packages, their data, gin/ inside, and no tests."""
 
 import importlib.metadata
+import os
 import pathlib
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ SETUPTOOLS_MAJOR = 77
 
 
 @pytest.fixture(scope="module")
-def wheel_names(repository, tmp_path_factory) -> set[str]:
+def wheel(repository, tmp_path_factory) -> pathlib.Path:
   major = int(importlib.metadata.version("setuptools").split(".")[0])
   if major < SETUPTOOLS_MAJOR:
     pytest.skip(f"needs setuptools {SETUPTOOLS_MAJOR}, there is {major}")
@@ -31,7 +32,12 @@ def wheel_names(repository, tmp_path_factory) -> set[str]:
     command, cwd=source, capture_output=True, text=True, check=False
   )
   assert done.returncode == 0, done.stdout + done.stderr
-  (wheel,) = (source / "dist").glob("*.whl")
+  (built,) = (source / "dist").glob("*.whl")
+  return built
+
+
+@pytest.fixture(scope="module")
+def wheel_names(wheel) -> set[str]:
   return set(zipfile.ZipFile(wheel).namelist())
 
 
@@ -66,3 +72,26 @@ def test_nothing_else_is_in_the_wheel(wheel_names):
   top = {name.split("/")[0] for name in wheel_names}
   rest = {name for name in top if not name.endswith(".dist-info")}
   assert rest == {"t5cr", "t5cr_tasks"}
+
+
+def test_an_installed_wheel_finds_its_gin_files_from_any_folder(
+  wheel, tmp_path
+):
+  installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+  elsewhere.mkdir()
+  zipfile.ZipFile(wheel).extractall(installed)
+  code = (
+    "from t5cr.engine import gin_config, main\n"
+    "files = ['t5cr/finetune.gin', 'recipe/tiny.gin', 'recipe/rows/all.gin']\n"
+    "main.read_train(gin_files=files, gin_bindings=[\"MODEL_DIR = 'x'\"])\n"
+    "print(gin_config.gin_root())"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=elsewhere,
+    env={**os.environ, "PYTHONPATH": str(installed)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.strip() == str(installed / "t5cr" / "gin")

@@ -61,6 +61,14 @@ def on_page_markdown(markdown, page, config, files):
   return _LINK.sub(page_of, markdown)
 
 
+def on_page_content(html, page, config, files):
+  """Leads a notebook's links to pages; MkDocs does so for Markdown alone."""
+  del config, files
+  if not page.file.src_uri.endswith(".ipynb"):
+    return html
+  return re.sub(r'href="([\w-]+)\.md(?=["#])', r'href="../\1/', html)
+
+
 def _titled(found: re.Match) -> str:
   start, language, word = found.groups()
   return f'{start}{language} title="{MARKERS.get(word, word)}"'

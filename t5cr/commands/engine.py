@@ -35,7 +35,7 @@ Multiprocess = Annotated[
   typer.Option(
     "--multiprocess",
     help="One of several processes, which JAX finds by itself (Cloud TPU, "
-    "SLURM, Open MPI). T5CR_COORDINATOR, T5CR_NUM_PROCESSES and "
+    "SLURM, Open MPI, Kubernetes). T5CR_COORDINATOR, T5CR_NUM_PROCESSES and "
     "T5CR_PROCESS_ID name them elsewhere, without this flag.",
   ),
 ]

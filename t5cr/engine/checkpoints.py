@@ -119,6 +119,17 @@ def _placed(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   )
 
 
+def _find(path: str | os.PathLike | Found) -> Found:
+  """A checkpoint, the same in all processes, else parts of two were mixed."""
+  found = formats.find(path)
+  processes.agree(
+    "The latest checkpoint",
+    (os.fspath(found.path), found.step),
+    "It is still being written to; name one checkpoint_<step>.",
+  )
+  return found
+
+
 def restore_params(
   path: str | os.PathLike | Found, mesh: jax.sharding.Mesh
 ) -> tuple[Any, T5Config, int]:
@@ -134,7 +145,7 @@ def restore_params(
   Raises:
     UsageError: there is no checkpoint, it is no T5's, or it is damaged.
   """
-  found = formats.find(path)
+  found = _find(path)
   config = found.config
   wanted = train_state.abstract_params(config)
   stored = found.metadata
@@ -171,7 +182,7 @@ def restore_state(
     UsageError: there is no such checkpoint, or it is of another model or
       another optimizer.
   """
-  found = formats.find(path)
+  found = _find(path)
   check_model(found, config)
   place = partitioning.replicated(mesh)
   unused = jax.ShapeDtypeStruct((1,), np.float32, sharding=place)

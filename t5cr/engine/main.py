@@ -405,6 +405,9 @@ def _evaluate_new(
     if known.get(name) == way
     and (metrics := evaluate.evaluated(name, step, output_dir))
   }
+  processes.agree(
+    f"The list of results in {output_dir}", sorted(done), "Start all again."
+  )
   results = evaluate.evaluate(
     model,
     [name for name in names if name not in done],

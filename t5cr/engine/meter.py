@@ -71,8 +71,8 @@ class Meter:
     """Metrics of the interval that ends at `step`; begins the next.
 
     Returns:
-      Means over the interval: `loss` in nats a target token, `learning_rate`,
-      tokens (of both sides), target tokens and steps a second,
+      `learning_rate` of the step; means over the interval: `loss` in nats a
+      target token, tokens (of both sides), target tokens and steps a second,
       `padding_share`, the share of both sides' places that hold no token, and
       `data_wait_share`, the share of the time without work for the devices.
     """

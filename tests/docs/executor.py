@@ -52,7 +52,6 @@ class Reader:
     self._tasks = set(seqio.TaskRegistry.names())
     self._mixtures = set(seqio.MixtureRegistry.names())
     os.chdir(self.folder)
-    sys.path.insert(0, str(self.folder))
     self._use_vocabulary()
     return self
 
@@ -94,8 +93,11 @@ class Reader:
       elif block.word not in words:
         continue
       elif block.language == "python":
+        # Python itself, unlike an installed command, looks there first.
+        sys.path.insert(0, str(self.folder))
         with contextlib.redirect_stdout(printed):
           exec(compile(block.text, str(block), "exec"), self._names)
+        sys.path.remove(str(self.folder))
       elif block.language in ("sh", "bash"):
         self._shell(block, printed)
     return printed.getvalue()

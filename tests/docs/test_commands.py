@@ -5,6 +5,7 @@ The pages that are run here begin where the tour ends: `conftest.reader`.
 
 import importlib.util
 import re
+import tomllib
 
 import blocks
 import command_lines
@@ -34,6 +35,7 @@ RUN = {
   "docs/tour.md": "The report is in runs/tour/report.",
 }
 SHELL = ("sh", "bash")
+PROJECT = tomllib.loads((blocks.ROOT / "pyproject.toml").read_text())["project"]
 LANGUAGES = (*SHELL, "python", "gin", "text", "dockerfile", "yaml", "json", "")
 
 
@@ -41,7 +43,8 @@ LANGUAGES = (*SHELL, "python", "gin", "text", "dockerfile", "yaml", "json", "")
 def test_every_block_is_run_or_marked(page):
   for block in blocks.read(page):
     assert block.language in LANGUAGES, f"{block}: {block.language}"
-    known = block.word in ("", *blocks.MARKERS) or block.is_file
+    known = block.word in ("", *blocks.MARKERS)
+    known = known or (block.is_file and block.language not in SHELL)
     assert known, f"{block}: the marker {block.word!r} is unknown"
     if block.word == "" and block.language in (*SHELL, "python"):
       assert page in (*RUN, *ELSEWHERE), (
@@ -90,12 +93,16 @@ def test_what_is_not_run_is_written_right(block, tmp_path, monkeypatch):
       path.write_text(other.text)
   for call in blocks.calls(block, tmp_path, ""):
     words = list(call.words)
+    words[0] = words[0].removeprefix(".venv/bin/")
     if words[0] == "t5cr":
       command_lines.check(words[1:])
     elif words[:2] == ["python", "-m"] and words[2].startswith("t5x."):
       command_lines.check_t5x(words[3:])
     elif words[0] == "python" and words[1].endswith(".py"):
       assert (blocks.ROOT / words[1]).is_file(), words[1]
+    elif "pip" in words[:3] and words[-1].startswith(".["):
+      extra = words[-1].strip(".[]")
+      assert extra in PROJECT["optional-dependencies"], words[-1]
     elif words[0] == "make":
       makefile = (blocks.ROOT / "Makefile").read_text()
       assert re.search(rf"^{words[1]}:", makefile, re.M), words[1]
@@ -125,3 +132,13 @@ def test_what_is_written_wrong_of_t5x_is_found():
     command_lines.check_t5x([*right, "--gin.DECODE_R=1"])
   with pytest.raises(AssertionError, match="evaluate.gin"):
     command_lines.check_t5x(["--gin_file=t5x/evaluate.gin"])
+
+
+def test_t5x_is_pinned_alike():
+  """What the page installs is what a launched job installs."""
+  pin = re.compile(r"github\.com/[\w/-]+@[0-9a-f]{40}|\b[\w-]+==[\d.]+")
+  page = (blocks.ROOT / "docs" / "t5x.md").read_text()
+  job = (blocks.ROOT / "launch" / "job.sh").read_text()
+  pins = set(pin.findall(page))
+  assert len(pins) == 6
+  assert pins <= set(pin.findall(job))

@@ -71,3 +71,14 @@ def test_the_api_is_that_of_the_docstrings(site):
   page = _text(site / "api" / "t5cr" / "index.html")
   assert 'id="t5cr.recommender.load"' in page
   assert "a run folder, whose latest checkpoint is meant" in page
+
+
+@pytest.mark.slow
+def test_every_link_leads_somewhere(site):
+  link = re.compile(r"(?:href|src)=\"([^\"#?:]+)[\"#?]")
+  for page in site.rglob("*.html"):
+    if page.name == "404.html":  # It is shown in any place.
+      continue
+    for target in set(link.findall(_text(page))):
+      found = site / target[1:] if target[0] == "/" else page.parent / target
+      assert found.exists(), f"{page.relative_to(site)}: {target}"

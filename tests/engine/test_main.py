@@ -543,3 +543,15 @@ def test_a_damaged_record_is_not_overwritten(recipe, tmp_path):
   assert (tmp_path / "run.json").read_text() == "{"
   with pytest.raises(errors.UsageError):
     runs.check_same(tmp_path, {})
+
+
+def test_a_module_in_the_working_directory_registers_tasks(
+  tmp_path, monkeypatch
+):
+  from t5cr.engine import feed
+
+  (tmp_path / "lies_here.py").write_text("FOUND = True\n")
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  feed.import_tasks("lies_here")
+  assert sys.modules.pop("lies_here").FOUND

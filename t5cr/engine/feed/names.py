@@ -4,6 +4,7 @@ import difflib
 import fnmatch
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 
 import seqio
@@ -32,16 +33,22 @@ def use_cache_dirs(folders: Sequence[str]) -> None:
 
 
 def import_tasks(module: str | None) -> None:
-  """Imports the module whose import registers tasks, if one is named."""
+  """Imports the module whose import registers tasks, if one is named.
+
+  It is found in the working directory too, behind all else.
+  """
   if not module:
     return
+  if os.getcwd() not in sys.path:
+    sys.path.append(os.getcwd())
   try:
     importlib.import_module(module)
   except ModuleNotFoundError as error:
     if error.name and module.startswith(error.name):
       raise errors.UsageError(
         f"MIXTURE_OR_TASK_MODULE: there is no module {module!r}. Install the "
-        "package that registers your tasks, or put it on PYTHONPATH."
+        "package that registers your tasks, or put it on PYTHONPATH or in the "
+        "working directory."
       ) from error
     raise
 
