@@ -1,5 +1,6 @@
 # make reproduce   the whole study on the sample corpus, report in runs/sample
 # make test        lint, types and the test suite
+# make test-long   the tests that take a minute or more each
 # make benchmarks  speed beside the peers that are installed, in build/benchmarks
 #
 # All set up .venv first, with the versions of requirements.lock.
@@ -29,7 +30,7 @@ DATA ?= $(BENCH)/data
 VOCABULARY ?= $(BENCH)/sentencepiece.model
 PAIRS ?= 900
 
-.PHONY: help setup reproduce test benchmarks format wheel lock clean
+.PHONY: help setup reproduce test test-long benchmarks format wheel lock clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -45,6 +46,9 @@ test: $(INSTALLED)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	@# A file to one process: what its tests share is made once.
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-long: $(INSTALLED)
+	$(BIN)/pytest -n 2 -m long $(ARGS)
 
 # Nothing else should run meanwhile. The short ones come first.
 benchmarks: $(INSTALLED) $(DATA) $(VOCABULARY)

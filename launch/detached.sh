@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Runs a command that outlives the connection from which it was started:
 #
-#   detached.sh start JOB COMMAND...   unless that job runs already; one a time
+#   detached.sh start JOB COMMAND...   unless that job runs already; one a time:
+#                                      waits for another, then ends with 3
 #   detached.sh follow JOB [LINES]     its log to its end: of +1 on, of the last
 #   detached.sh tail JOB               the end of its log
 #   detached.sh status JOB             `running`, `exited N` or `vanished`
-#   detached.sh stop JOB               ends it, if it runs
+#   detached.sh stop JOB               ends it, if it runs, and waits for that
 #   detached.sh running                names the job that runs, or ends with 1
 set -euo pipefail
 
+: "${WAIT_SECONDS:=60}"
 jobs=$HOME/.t5cr_jobs
 folder=$jobs/${2:-none}
 
@@ -34,11 +36,16 @@ running() {
 
 case $1 in
   start)
-    if other=$(running); then
-      echo "$other runs already"
-      [[ $other == "$2" ]] && exit
-      exit 1
-    fi
+    while other=$(running); do
+      if [[ $other == "$2" ]]; then
+        echo "$other runs already"
+        exit
+      elif ((SECONDS >= WAIT_SECONDS)); then
+        echo "$other runs here"
+        exit 3
+      fi
+      sleep 1 # that of the step before may not be done on every VM
+    done
     rm -rf "$folder"
     mkdir -p "$folder"
     setsid "$0" run "${@:2}" </dev/null >/dev/null 2>&1 &
@@ -67,7 +74,16 @@ case $1 in
     fi
     ;;
   stop)
-    ! is_running "$2" || kill -TERM -- "-$(<"$folder/pid")"
+    is_running "$2" || exit 0
+    group=-$(<"$folder/pid")
+    kill -TERM -- "$group"
+    while kill -0 -- "$group" 2>/dev/null; do
+      if ((SECONDS >= WAIT_SECONDS)); then
+        kill -KILL -- "$group" || true
+        break
+      fi
+      sleep 0.2
+    done
     ;;
   running)
     running

@@ -72,33 +72,25 @@ t5cr() {
   run "$PYTHON" -m t5cr.cli "$@"
 }
 
-# A local folder for what is not read or written on gs:// directly.
-near() {
-  if [[ $OUT == *://* ]]; then
-    echo "build/launch/${OUT##*/}"
-  else
-    echo "$OUT"
-  fi
-}
-
 transfer() {
   run "$PYTHON" launch/transfer.py "$@"
 }
 
 data() {
-  local near raw
+  local near raw status=0
   near=$(near) raw=$CORPUS
   if [[ $OUT == *://* ]]; then
-    # Nothing to do where another launch has built it:
-    transfer --is-whole "$OUT/data" && [[ $DRY_RUN == false ]] && return
+    # Nothing to do where another launch has built it, of this corpus:
+    transfer --is-whole "$OUT/data" "$CORPUS" || status=$?
+    if ((status != 1)) && [[ $DRY_RUN == false ]]; then return "$status"; fi
   fi
   case $CORPUS in
     published)
-      raw=$near/raw
+      raw=$near/raw/published
       t5cr data fetch --raw "$raw"
       ;;
     sample)
-      raw=$near/raw
+      raw=$near/raw/sample
       if [[ ! -e $raw ]]; then
         run rm -rf "$raw.new"
         t5cr data sample --raw "$raw.new"
@@ -106,7 +98,8 @@ data() {
       fi
       ;;
     *://*)
-      raw=$near/raw
+      raw=$near/raw/given
+      run rm -rf "$raw" # of another corpus, or an older state of this one
       transfer "$CORPUS" "$raw"
       ;;
   esac
@@ -120,7 +113,7 @@ data() {
   if [[ $OUT == *://* ]]; then
     [[ $CORPUS != sample ]] || transfer "$near/vocabulary" "$OUT/vocabulary"
     transfer "$near/baselines" "$OUT/baselines"
-    transfer "$near/data" "$OUT/data"
+    transfer "$near/data" "$OUT/data" "$CORPUS"
   fi
 }
 

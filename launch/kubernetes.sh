@@ -28,14 +28,15 @@
 # --engine t5cr|t5x, --recipe NAME, --corpus published|sample|RAW, --rows A,B,
 # --vocabulary FILE, --gin.MACRO=VALUE: see launch/job.sh.
 
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/launching.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/jobset.sh"
 
 OWN_FLAGS="image nodes gpus chips accelerator topology volume service-account"
 OWN_FLAGS+=" namespace"
 OWN_SWITCHES="no-build spot"
+RESTARTS_ITSELF=true
 IMAGE='' NODES=1 GPUS='' CHIPS='' ACCELERATOR='' TOPOLOGY='' VOLUME=''
 SERVICE_ACCOUNT='' NAMESPACE='' NO_BUILD=false SPOT=false
-: "${LINGER_SECONDS:=60}" # of a pod that failed, where there are several
 
 check() {
   local one
@@ -81,115 +82,6 @@ build() {
     --build-arg=ACCELERATOR="$1" --build-arg=ENGINE="$ENGINE" -
 }
 
-# Lines of YAML, each so many spaces to the right.
-indent() {
-  local line spaces
-  printf -v spaces "%$1s" ''
-  while IFS= read -r line; do echo "$spaces$line"; done
-}
-
-yaml_string() {
-  printf "'%s'" "${1//\'/\'\'}"
-}
-
-# What a pod asks for, and where it may run.
-pod() { # where, command
-  local word
-  if [[ $1 == all && -n $CHIPS ]]; then
-    echo "nodeSelector:"
-    echo "  cloud.google.com/gke-tpu-accelerator: $ACCELERATOR"
-    echo "  cloud.google.com/gke-tpu-topology: $TOPOLOGY"
-    [[ $SPOT == false ]] || echo "  cloud.google.com/gke-spot: 'true'"
-  elif [[ $SPOT == true ]]; then
-    echo "nodeSelector:"
-    echo "  cloud.google.com/gke-spot: 'true'"
-  fi
-  if [[ $SPOT == true ]]; then
-    echo "tolerations:"
-    echo "- {key: cloud.google.com/gke-spot, operator: Equal, value: 'true'," \
-      "effect: NoSchedule}"
-  fi
-  [[ -z $SERVICE_ACCOUNT ]] || echo "serviceAccountName: $SERVICE_ACCOUNT"
-  if [[ -n $VOLUME ]]; then
-    echo "volumes:"
-    echo "- {name: out, persistentVolumeClaim: {claimName: $VOLUME}}"
-  fi
-  echo "restartPolicy: Never"
-  echo "containers:"
-  echo "- name: job"
-  echo "  image: $(yaml_string "$IMAGE")"
-  echo "  command:"
-  for word in "${@:2}"; do echo "  - $(yaml_string "$word")"; done
-  if [[ -n $VOLUME ]]; then
-    echo "  volumeMounts:"
-    echo "  - {name: out, mountPath: /out}"
-  fi
-  if [[ $1 == all && -n $CHIPS ]]; then
-    echo "  resources: {limits: {google.com/tpu: $CHIPS}}"
-  elif [[ $1 == all ]]; then
-    echo "  resources: {limits: {nvidia.com/gpu: $GPUS}}"
-  fi
-}
-
-# On GKE's TPUs, JAX finds the other processes itself.
-environment() { # JobSet
-  cat <<END
-  env:
-  - {name: T5CR_COORDINATOR, value: '$1-workers-0-0.$1:8476'}
-  - {name: T5CR_NUM_PROCESSES, value: '$NODES'}
-  - name: T5CR_PROCESS_ID
-    valueFrom:
-      fieldRef:
-        fieldPath: metadata.annotations['batch.kubernetes.io/job-completion-index']
-END
-}
-
-manifest() { # JobSet, where, command
-  local nodes=1 script='"$@"' pool=''
-  if [[ $2 == all ]]; then
-    nodes=$NODES
-    # A slice is one node pool.
-    [[ -z $CHIPS ]] || pool="alpha.jobset.sigs.k8s.io/exclusive-topology:"
-    [[ -z $CHIPS ]] || pool+=" cloud.google.com/gke-nodepool"
-  fi
-  # A pod that lost its peers fails too. It has to end after the lost one, by
-  # which Kubernetes sees that this is no failure of the job.
-  ((nodes == 1)) ||
-    script+=" || { status=\$?; sleep $LINGER_SECONDS; exit \$status; }"
-  cat <<END
-apiVersion: jobset.x-k8s.io/v1alpha2
-kind: JobSet
-metadata:
-  name: $1
-  annotations: {${pool}}
-spec:
-  failurePolicy:
-    maxRestarts: $RESTARTS
-    rules:
-    # A node was taken away: all pods start again, at the last checkpoint.
-    - {name: lost, action: RestartJobSet, onJobFailureReasons: [PodFailurePolicy]}
-    # The job itself failed, and would again.
-    - {name: failed, action: FailJobSet}
-  replicatedJobs:
-  - name: workers
-    replicas: 1
-    template:
-      spec:
-        completions: $nodes
-        parallelism: $nodes
-        backoffLimit: 0
-        podFailurePolicy:
-          rules:
-          - {action: FailJob, onPodConditions: [{type: DisruptionTarget}]}
-        template:
-          spec:
-$({
-    pod "$2" bash -c "$script" job "${@:3}"
-    [[ -n $CHIPS ]] || ((nodes == 1)) || environment "$1"
-  } | indent 12)
-END
-}
-
 get() { # what, jsonpath
   "${KUBECTL[@]}" get "$1" "${@:3}" --output=jsonpath="$2"
 }
@@ -201,11 +93,35 @@ first_pod() {
     --sort-by=.metadata.creationTimestamp | tail -n 1
 }
 
+# Lines `POD REASON MESSAGE` of pods that wait, and why there are none.
+waiting() { # JobSet
+  local reason='{.status.containerStatuses[*].state.waiting.reason}'
+  local placed='{.status.conditions[?(@.type=="PodScheduled")].message}'
+  get pods "{range .items[*]}{.metadata.name} $reason $placed{\"\n\"}{end}" \
+    --selector="$SELECTOR" --field-selector=status.phase=Pending
+  get events '{range .items[*]}{.message}{"\n"}{end}' \
+    --field-selector="type=Warning,involvedObject.name=$1-workers-0" \
+    --sort-by=.lastTimestamp | tail -n 1
+}
+
 # Shows the logs of a JobSet, one start after the other, until it ends.
 follow() {
-  local ended='' pod phase shown='' lines silent=0
+  local ended='' pod phase shown='' lines silent=0 why='' before='' stuck=0
   while true; do
+    pod='' phase=''
     read -r pod phase < <(first_pod) || true
+    if [[ -z $pod || $phase == Pending ]]; then
+      why=$(waiting "$1") || true
+      [[ -z $why || $why == "$before" ]] || say "$1 waits: $why"
+      before=$why
+      case $why in
+        *ErrImagePull* | *ImagePullBackOff* | *InvalidImageName* | \
+          *CreateContainerConfigError*)
+          ((++stuck < 5)) || return 1
+          ;;
+        *) stuck=0 ;;
+      esac
+    fi
     if [[ -n $pod && $phase != Pending ]] &&
       [[ $pod != "$shown" || $phase == Running ]]; then
       lines=-1
@@ -214,9 +130,11 @@ follow() {
       shown=$pod
     fi
     [[ -z $ended ]] || break
-    ended=$(get jobset '{.status.terminalState}' "$1") || {
-      ((++silent < 20)) || return 1
-    }
+    if ended=$(get jobset '{.status.terminalState}' "$1"); then
+      silent=0
+    else
+      ((++silent < PATIENCE)) || return 1
+    fi
     # Once more when it has ended: it may have been faster than this.
     [[ -n $ended ]] || sleep "$POLL_SECONDS"
   done
@@ -224,6 +142,7 @@ follow() {
   [[ $ended == Completed ]]
 }
 
+FAILURE='{.status.conditions[?(@.type=="Failed")].reason}'
 EXIT_CODE='status.containerStatuses[*].state.terminated.exitCode'
 
 run_step() {
@@ -251,12 +170,23 @@ run_step() {
   [[ -z $(get jobset '{.status.terminalState}' "$job" --ignore-not-found) ]] ||
     run "${KUBECTL[@]}" delete jobset "$job"
   echo "$job" >"$STATE/jobset"
-  run "${KUBECTL[@]}" apply --filename="$STATE/$job.yaml"
+  run "${KUBECTL[@]}" apply --filename="$STATE/$job.yaml" || {
+    status=$?
+    rm "$STATE/jobset" # another launch's, with other flags, stays
+    say "If JobSet $job is of another launch: use another --name."
+    return "$status"
+  }
   status=0
   follow "$job" || {
     run "${KUBECTL[@]}" logs --selector="$SELECTOR" --prefix --tail=40 || true
     status=$(get pods "{.items[*].$EXIT_CODE}" --selector="$SELECTOR" |
       tr ' ' '\n' | grep -m 1 -x '[1-9][0-9]*') || status=1
+    # Only a lost node starts a JobSet again, so nothing else uses them up.
+    if [[ $(get jobset "$FAILURE" "$job") == ReachedMaxRestarts ]]; then
+      say "Nodes were taken away more than $RESTARTS times, which --restarts" \
+        "allows. The same command goes on from the last checkpoint."
+      status=$LOST
+    fi
   }
   [[ $KEEP == true ]] || clean_up
   return "$status"
@@ -264,8 +194,8 @@ run_step() {
 
 clean_up() {
   if [[ -n $STATE && -e $STATE/jobset ]]; then
-    run "${KUBECTL[@]}" delete jobset "$(<"$STATE/jobset")" --ignore-not-found
-    rm "$STATE/jobset"
+    run "${KUBECTL[@]}" delete jobset "$(<"$STATE/jobset")" --ignore-not-found &&
+      rm "$STATE/jobset"
   fi
 }
 

@@ -1,16 +1,8 @@
 # shellcheck shell=bash
-# What all launchers share: flags, the steps of a command, and going on after a
-# machine was taken away.
+# What the launchers and the job on a machine share: flags, and showing commands.
 #
-# A launcher sets OWN_FLAGS and OWN_SWITCHES (names of flags with a value and
-# without), TAKES_MORE if flags may stand behind --, which are in EXTRA then,
-# defines these, and calls `launch "$@"`:
-#
-#   check      ends with a message if something is missing or wrong
-#   prepare    gets machines ready; status LOST if they were taken meanwhile
-#   run_step   WHERE VERB ROW: runs the job to its end; its status, or LOST
-#   clean_up   STATUS: removes what the others made
-#   tell_kept  says what --keep leaves, and how to follow and remove it
+# A script sets OWN_FLAGS and OWN_SWITCHES (names of flags with a value and
+# without), and TAKES_MORE if flags may stand behind --, which are in EXTRA then.
 
 if ((BASH_VERSINFO[0] < 4 || (BASH_VERSINFO[0] == 4 && BASH_VERSINFO[1] < 4)))
 then
@@ -20,13 +12,11 @@ fi
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 ROWS_OF_TABLE_3=none,redial,redial_sequence,redial_tags,redial_review,all
-LOST=75 # the status of a machine that was taken away (EX_TEMPFAIL)
-: "${POLL_SECONDS:=30}"
 
 VERB='' ROW='' EXTRA=() GIN=() GIVEN=()
 OUT='' ENGINE=t5cr RECIPE=paper CORPUS=published ROWS='' VOCABULARY=''
 PYTHON='' NAME=t5cr RESTARTS=10
-DRY_RUN=false KEEP=false
+DRY_RUN=false
 FLAGS="out engine recipe corpus rows vocabulary python name restarts"
 
 fail() {
@@ -130,6 +120,15 @@ absolute() {
   esac
 }
 
+# A local folder for what is not read or written on gs:// directly.
+near() {
+  if [[ $OUT == *://* ]]; then
+    echo "build/launch/${OUT//[^A-Za-z0-9._-]/=}"
+  else
+    echo "$OUT"
+  fi
+}
+
 one_of() { # what, value, choices
   [[ ",$3," == *",$2,"* ]] || fail "$1 '$2' is none of ${3//,/, }."
 }
@@ -181,131 +180,4 @@ check_common() {
   [[ -z $VOCABULARY ]] || GIVEN+=(--vocabulary "$VOCABULARY")
   [[ -z $PYTHON ]] || GIVEN+=(--python "$PYTHON")
   GIVEN+=("${GIN[@]}")
-}
-
-# Lines `WHERE VERB ROW`; WHERE is `one` process or `all` of them.
-steps() {
-  local row
-  case $VERB in
-    data | report) echo "one $VERB" ;;
-    train | eval | score) echo "all $VERB $ROW" ;;
-    study)
-      echo "one data"
-      for row in ${ROWS//,/ }; do
-        if [[ $ENGINE == t5x && $row == none ]]; then
-          echo "all eval none"
-        else
-          echo "all train $row"
-        fi
-      done
-      echo "one report"
-      ;;
-  esac
-}
-
-# Shows what the job on a machine runs.
-preview() {
-  [[ $DRY_RUN == false ]] || "$ROOT/launch/job.sh" "$@" --dry-run | sed 's/^/  /'
-}
-
-CHILD='' PREPARED=false RESTARTED=0 STATE=''
-
-# Runs a function in a process group of its own, so that all of it can be ended.
-attempt() {
-  local status=0
-  if [[ $DRY_RUN == true ]]; then
-    "$@"
-    return
-  fi
-  set -m
-  (
-    set -e
-    "$@"
-  ) </dev/null &
-  CHILD=$!
-  set +m
-  wait "$CHILD" || status=$?
-  CHILD=''
-  return "$status"
-}
-
-# Prepares machines if there are none, and runs a step on them, until it ends.
-finish_step() {
-  local status
-  while true; do
-    set +e # or `set -e` would mean nothing in what is called
-    status=0
-    if [[ $PREPARED == false ]]; then
-      attempt prepare
-      status=$?
-      ((status)) || PREPARED=true
-    fi
-    if ((status == 0)); then
-      attempt run_step "$@"
-      status=$?
-    fi
-    set -e
-    ((status)) || return 0
-    if ((status != LOST)); then
-      say "$2${3:+ $3} failed with status $status."
-      exit "$status"
-    fi
-    ((++RESTARTED <= RESTARTS)) || {
-      say "The machines were taken away $RESTARTED times; --restarts allows" \
-        "$RESTARTS. The same command goes on from the last checkpoint."
-      exit "$LOST"
-    }
-    say "The machines were taken away: starting again" \
-      "($RESTARTED of at most $RESTARTS)."
-    PREPARED=false
-  done
-}
-
-end() {
-  local status=$?
-  trap - EXIT
-  trap '' INT TERM # nothing may stop the cleaning up
-  if [[ -n $CHILD ]]; then
-    kill -TERM -- "-$CHILD" 2>/dev/null
-    wait "$CHILD" 2>/dev/null
-  fi
-  if [[ $KEEP == true ]]; then
-    tell_kept
-  else
-    say "cleaning up"
-    clean_up "$status" || say "Cleaning up failed; look after it yourself:" \
-      "$(tell_kept)"
-  fi
-  [[ -z $STATE ]] || rm -rf "$STATE"
-  exit "$status"
-}
-
-# The commit that machines are given, as an archive.
-pack() {
-  [[ $DRY_RUN == true ]] || git -C "$ROOT" diff --quiet HEAD -- ||
-    say "Changes that are not committed are left out."
-  run git -C "$ROOT" archive --format=tar.gz --output="$STATE/t5cr.tar.gz" HEAD
-}
-
-launch() {
-  local line words all
-  set -euo pipefail
-  parse "$@"
-  check_common
-  check
-  if [[ $DRY_RUN == true ]]; then
-    STATE=${TMPDIR:-/tmp}/t5cr-launch
-  else
-    STATE=$(mktemp -d)
-  fi
-  trap end EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
-  mapfile -t all < <(steps)
-  for line in "${all[@]}"; do
-    read -ra words <<<"$line"
-    say "step: ${words[*]:1}"
-    finish_step "${words[@]}"
-  done
-  say "done: $OUT"
 }

@@ -16,7 +16,7 @@
 # --out gs://BUCKET/DIR writes there: with `data`, what launch/tpu.sh reads.
 # Ctrl-C ends the job; the same command goes on from its last checkpoint.
 
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/launching.sh"
 
 OWN_FLAGS="accelerator"
 ACCELERATOR=''
@@ -44,11 +44,11 @@ run_step() {
 
 # What a job for gs:// has here; one that failed needs it again.
 clean_up() { # status
-  [[ $OUT != *://* || $1 != 0 ]] || run rm -rf "$ROOT/build/launch"
+  [[ $OUT != *://* || $1 != 0 ]] || run rm -rf "$ROOT/$(near)"
 }
 
 tell_kept() {
-  say "kept here: $ROOT/build/launch"
+  [[ $OUT != *://* ]] || say "kept here: $ROOT/$(near)"
 }
 
 launch "$@"

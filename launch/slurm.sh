@@ -21,14 +21,15 @@
 # --engine t5cr|t5x, --recipe NAME, --corpus published|sample|RAW, --rows A,B,
 # --vocabulary FILE, --python FILE, --gin.MACRO=VALUE: see launch/job.sh.
 
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/launching.sh"
 
 OWN_FLAGS="nodes gpus time"
 TAKES_MORE=true
 NODES=1 GPUS='' TIME=''
+: "${GRACE_SECONDS:=120}" # until SLURM sees that a node does not respond
 
 check() {
-  need sbatch squeue sacct
+  need sbatch squeue sacct scontrol sinfo scancel
   [[ $OUT != *://* ]] || fail "--out $OUT: give a folder that all nodes see."
   [[ $NODES =~ ^[1-9][0-9]*$ ]] || fail "--nodes '$NODES' is no number."
   [[ $GPUS =~ ^[1-9][0-9]*$ ]] || fail "--gpus N is missing: GPUs of a node."
@@ -56,6 +57,34 @@ submit() { # where, job's name, command
     --wrap="srun --kill-on-bad-exit=1 $(quoted "${@:3}")"
 }
 
+# `STATE|EXIT:SIGNAL` of a job: from accounting or, where there is none, from the
+# controller, which forgets it after some minutes; nothing if neither answers.
+record() {
+  local told
+  told=$(sacct --jobs="$1" --allocations --noheader --parsable2 \
+    --format=State,ExitCode 2>/dev/null) || told=''
+  if [[ -z $told ]]; then
+    told=$(scontrol show job "$1" --oneliner 2>/dev/null) || true
+    [[ $told =~ JobState=([A-Z_]+).*\ ExitCode=([0-9:]+) ]] || return 0
+    told="${BASH_REMATCH[1]}|${BASH_REMATCH[2]}"
+  fi
+  echo "$told"
+}
+
+# Whether a node of a job is gone: its peers miss it, and fail, before SLURM does.
+lost_a_node() {
+  local nodes
+  nodes=$(sacct --jobs="$1" --allocations --noheader --parsable2 \
+    --format=NodeList 2>/dev/null) || nodes=''
+  if [[ -z $nodes ]]; then
+    [[ $(scontrol show job "$1" --oneliner) =~ \ NodeList=([^ ]+) ]] || return
+    nodes=${BASH_REMATCH[1]}
+  fi
+  sleep "$GRACE_SECONDS"
+  sinfo --noheader --nodes="$nodes" --format=%T |
+    grep -Eq '^(down|fail|drain)|\*$'
+}
+
 # Waits until a job has ended, however often SLURM puts it back in the queue;
 # sets ANSWER to `STATE|EXIT:SIGNAL`.
 await() {
@@ -64,15 +93,15 @@ await() {
     now=$(squeue --noheader --jobs="$1" --format=%T 2>/dev/null) || now=''
     ANSWER=''
     if [[ -z $now ]]; then
-      ANSWER=$(sacct --jobs="$1" --allocations --noheader --parsable2 \
-        --format=State,ExitCode) || true
+      ANSWER=$(record "$1")
       case $ANSWER in
-        '') ((++silent < 20)) || return 0 ;;
+        '') ((++silent < PATIENCE)) || return 0 ;;
         # Accounting comes later than the queue, or squeue did not answer.
         PENDING* | RUNNING* | COMPLETING* | CONFIGURING* | SUSPENDED*) ;;
         *) return 0 ;;
       esac
     fi
+    [[ -z $now$ANSWER ]] || silent=0
     [[ -z $now || $now == "$before" ]] || say "job $1: $now"
     before=$now
     sleep "$POLL_SECONDS"
@@ -93,6 +122,9 @@ run_step() {
     run squeue --noheader --jobs=ID --format=%T
     run sacct --jobs=ID --allocations --noheader --parsable2 \
       --format=State,ExitCode
+    say "without accounting, and if it failed:"
+    run scontrol show job ID --oneliner
+    run sinfo --noheader --nodes=NODES --format=%T
     return
   fi
   id=$(submit "$1" "${job//_/-}" "${command[@]}")
@@ -102,13 +134,22 @@ run_step() {
   tail --lines=0 --follow=name --retry "$LOG" &
   await "$id"
   kill $!
+  if [[ -z $ANSWER ]]; then
+    say "SLURM tells nothing of job $id any more."
+    return 1 # it may run: `clean_up` cancels it
+  fi
   rm "$STATE/job"
   say "job $id: $ANSWER"
   case $ANSWER in
     COMPLETED*) return 0 ;;
     # Out of time is no failure: the job goes on from its last checkpoint.
     PREEMPTED* | NODE_FAIL* | BOOT_FAIL* | TIMEOUT* | REQUEUED* | REVOKED*)
+      # SLURM must not start it again beside the next one.
+      run scancel "$id" || true
       return "$LOST"
+      ;;
+    FAILED*)
+      ! lost_a_node "$id" || return "$LOST"
       ;;
   esac
   tail --lines=40 "$LOG"

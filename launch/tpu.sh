@@ -22,12 +22,13 @@
 # --engine t5x|t5cr, --recipe NAME, --corpus published|sample|gs://RAW,
 # --rows A,B, --vocabulary FILE, --gin.MACRO=VALUE: see launch/job.sh.
 
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/launching.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/gcloud.sh"
 
 OWN_FLAGS="accelerator zone project runtime" OWN_SWITCHES="spot queued"
 TAKES_MORE=true
 ACCELERATOR='' ZONE='' PROJECT='' RUNTIME='' SPOT=false QUEUED=false
-: "${GRACE_SECONDS:=60}" # until a loss shows in the state of a TPU
+FOREIGN=3 # the status of detached.sh where another job runs
 
 check() {
   need gcloud git
@@ -50,115 +51,69 @@ check() {
   fi
   WHERE=(--zone="$ZONE" --quiet)
   [[ -z $PROJECT ]] || WHERE+=(--project="$PROJECT")
+  # No question, and an end where nobody answers.
+  local option
+  SSH=() SCP=()
+  for option in BatchMode=yes ConnectTimeout=15 ServerAliveInterval=30 \
+    ServerAliveCountMax=4; do
+    SSH+=(--ssh-flag="-o$option") SCP+=(--scp-flag="-o$option")
+  done
   KIND=tpu-vm FIELD=state READY=READY
   [[ $QUEUED == false ]] || KIND=queued-resources FIELD=state.state READY=ACTIVE
 }
 
-tpu() { # group, command, more
-  run gcloud compute tpus "$1" "$2" "$NAME" "${@:3}" "${WHERE[@]}"
+# The TPU is not ours: nothing is done to it.
+foreign() { # the job of the other
+  touch "$STATE/foreign"
+  say "TPU $NAME runs ${1:-the job} of another launch: use another --name."
+  return "$FOREIGN"
 }
 
-# The state of the TPU or of the request for it; `absent` where there is none,
-# `unknown` where gcloud does not answer.
-state() {
-  local tries
-  for tries in 1 2 3 4 5; do
-    gcloud compute tpus "$KIND" describe "$NAME" "${WHERE[@]}" \
-      --format="value($FIELD)" 2>"$STATE/error" && return
-    if grep -qi 'not.\?found' "$STATE/error"; then
-      echo absent
-      return
-    fi
-    ((tries == 5)) || sleep "$POLL_SECONDS"
-  done
-  echo unknown
-}
-
-# Both a machine that is gone and a request that was suspended for it.
-is_ready() {
-  [[ $(state) == "$READY" ]] &&
-    [[ $QUEUED == false || $(KIND=tpu-vm FIELD=state state) == READY ]]
-}
-
-delete() {
-  if [[ $QUEUED == true ]]; then
-    tpu queued-resources delete --force
-  else
-    tpu tpu-vm delete
-  fi
-}
-
-create() {
-  local flags=(--accelerator-type="$ACCELERATOR")
-  [[ $SPOT == false ]] || flags+=(--spot)
-  if [[ $QUEUED == true ]]; then
-    tpu queued-resources create --node-id="$NAME" "${flags[@]}" \
-      --runtime-version="$RUNTIME" "${EXTRA[@]}"
-  else
-    tpu tpu-vm create "${flags[@]}" --version="$RUNTIME" "${EXTRA[@]}"
-  fi
-}
-
-await() {
-  local now before=''
-  while true; do
-    now=$(state)
-    [[ $now == "$before" ]] || say "$NAME: $now"
-    case $now in
-      "$READY") return 0 ;;
-      SUSPEND* | PREEMPTED | TERMINATED | STOPPED) return "$LOST" ;;
-      FAILED | DELETING | absent | unknown)
-        say "$NAME is $now:"
-        tpu "$KIND" describe
-        return 1
-        ;;
-    esac
-    before=$now
-    sleep "$POLL_SECONDS"
-  done
-}
-
-remote() { # worker, command
-  tpu tpu-vm ssh --worker="$1" --command="$(quoted "${@:2}")"
-}
-
-# A failure while the TPU is being taken away is a loss.
-or_lost() {
-  local status=0
-  "$@" || status=$?
-  if ((status)) && [[ $DRY_RUN == false ]]; then
-    sleep "$GRACE_SECONDS"
-    is_ready || return "$LOST"
-  fi
-  return "$status"
+# Whether this step's job runs there already; a status of its own if it is
+# another, and if the TPU cannot be asked.
+follows() { # job
+  local there status=0
+  there=$(remote 0 t5cr/launch/detached.sh running) || status=$?
+  case $status in
+    0) [[ $there == "$1" ]] || foreign "$there" ;;
+    255) or_lost return_status 255 ;;
+    *) return 1 ;; # none runs, or nothing is installed
+  esac
 }
 
 prepare() {
   local install=(install --engine "$ENGINE" --accelerator tpu) now=absent
+  local silent=0 status=0
   [[ -z $PYTHON ]] || install+=(--python "$PYTHON")
   if [[ $DRY_RUN == false ]]; then
     now=$(state)
+    # An outage of this network may be why the TPU seemed lost.
+    while ((RESTARTED)) && [[ $now == unknown ]] && ((++silent < PATIENCE)); do
+      sleep "$POLL_SECONDS"
+      now=$(state)
+    done
     [[ $now == absent ]] || say "$NAME is there: $now"
     case $now in
       PREEMPTED | TERMINATED | STOPPED | SUSPEND* | FAILED)
         delete
         now=absent
         ;;
-      "$READY") is_ready || { delete && now=absent; } ;;
+      "$READY") [[ $(condition) != lost ]] || { delete && now=absent; } ;;
       unknown)
         cat "$STATE/error"
         return 1
         ;;
     esac
   fi
-  [[ $now != absent ]] || create
+  [[ $now != absent ]] || recreate
   if [[ $DRY_RUN == true ]]; then
     tpu "$KIND" describe --format="value($FIELD)"
   else
     await
   fi
-  if [[ $now == "$READY" ]] && remote 0 t5cr/launch/detached.sh running; then
-    return # nothing is changed under a job
+  if [[ $now == "$READY" ]]; then
+    follows "$2${3:+_$3}" || status=$?
+    ((status == 1)) || return "$status" # nothing is changed under a job
   fi
   pack
   or_lost copy "$STATE/t5cr.tar.gz"
@@ -168,59 +123,78 @@ prepare() {
   preview "${install[@]}"
 }
 
-copy() {
-  run gcloud compute tpus tpu-vm scp "$1" "$NAME:" --worker=all "${WHERE[@]}"
-}
-
 run_step() {
-  local job=$2${3:+_$3} worker=all lines=+1 answer status silent=0
+  local job=$2${3:+_$3} worker=all lines=+1 now answer status=0 silent=0
   local command=("${@:2}" "${GIVEN[@]}")
-  local detached=t5cr/launch/detached.sh
+  local detached=t5cr/launch/detached.sh start
   if [[ $1 == one ]]; then worker=0; else command+=(--multiprocess); fi
-  or_lost remote "$worker" "$detached" start "$job" \
-    t5cr/launch/job.sh "${command[@]}"
+  start=(remote "$worker" "$detached" start "$job"
+    t5cr/launch/job.sh "${command[@]}")
+  or_lost "${start[@]}" || status=$?
+  if ((status == FOREIGN)) && [[ -e $STATE/job ]]; then
+    # It may be this launch's step before, which hangs.
+    remote all "$detached" stop "$(<"$STATE/job")" || true
+    status=0
+    or_lost "${start[@]}" || status=$?
+  fi
+  ((status != FOREIGN)) || foreign || return
+  ((status == 0)) || return "$status"
   preview "${command[@]}"
   if [[ $DRY_RUN == true ]]; then
     remote 0 "$detached" follow "$job" "$lines"
     remote 0 "$detached" status "$job"
     return
   fi
+  echo "$job" >"$STATE/job"
   while true; do
-    remote 0 "$detached" follow "$job" "$lines" || true
-    answer=$(remote 0 "$detached" status "$job") || answer=silence
+    now=ready answer=silence
+    remote 0 "$detached" follow "$job" "$lines" || now=$(condition)
+    if [[ $now == ready ]]; then
+      answer=$(remote 0 "$detached" status "$job") || {
+        answer=silence
+        now=$(condition)
+      }
+    fi
+    [[ $now != lost ]] || return "$LOST"
     case $answer in
       "exited 0") return 0 ;;
       exited*)
-        # One that lost its peers fails too, and is seen first.
-        status=0
-        or_lost return_status "${answer#exited }" || status=$?
-        if ((status != LOST)); then
-          remote 0 "$detached" tail "$job" || true
-          [[ $(remote "$worker" "$detached" status "$job") != *vanished* ]] ||
-            status=$LOST
-        fi
-        ((status != LOST)) || remote all "$detached" stop "$job" || true
-        return "$status"
+        failed "$worker" "$job" "${answer#exited }"
+        return
         ;;
       vanished) # the VM was started anew
         remote all "$detached" stop "$job" || true
         return "$LOST"
         ;;
-      silence) ((++silent < 20)) || return "$LOST" ;;
-      *) silent=0 ;;
+      silence)
+        say "The TPU does not answer."
+        ((++silent < PATIENCE)) || return "$LOST"
+        ;;
+      *)
+        say "The connection broke; the job goes on."
+        silent=0
+        ;;
     esac
-    is_ready || return "$LOST"
-    say "The connection broke; the job goes on."
     lines=20
     sleep "$POLL_SECONDS"
   done
 }
 
-return_status() {
-  return "$1"
+# Tells why a job ended, and ends what is left of it on the other VMs; its
+# status, or LOST: one that lost its peers fails too, and is seen first.
+failed() { # worker, job, status
+  local status=0
+  or_lost return_status "$3" || status=$?
+  if ((status != LOST)); then
+    remote 0 "$detached" tail "$2" || true
+    [[ $(remote "$1" "$detached" status "$2") != *vanished* ]] || status=$LOST
+  fi
+  remote all "$detached" stop "$2" || true
+  return "$status"
 }
 
 clean_up() {
+  [[ ! -e $STATE/foreign ]] || return 0
   [[ $DRY_RUN == false && $(state) == absent ]] || delete
 }
 

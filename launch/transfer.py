@@ -1,9 +1,11 @@
 """Copies a folder between this machine and a bucket, without checkpoints.
 
-    transfer.py SOURCE DEST
-    transfer.py --is-whole DEST    ends with 0 if a copy there is complete
+    transfer.py SOURCE DEST [CORPUS]
+    transfer.py --is-whole DEST CORPUS
 
-The last file that is written, DEST/.whole, says that a copy is complete.
+The last file that is written, DEST/.whole, says that a copy is complete, and of
+which corpus. --is-whole ends with 0 if it is of this one, with 1 if there is
+none, and with 2 and a message if it is of another.
 """
 
 import sys
@@ -36,19 +38,34 @@ def copy(source: epath.Path, dest: epath.Path) -> int:
   return copied
 
 
+def is_whole(folder: str, corpus: str = "") -> int:
+  """Tells by a status whether a folder is a complete copy of a corpus."""
+  mark = epath.Path(folder) / _WHOLE
+  if not mark.exists():
+    return 1
+  if (there := mark.read_text()) == corpus:
+    return 0
+  print(
+    f"transfer.py: {folder} was built from the corpus '{there}', not "
+    f"'{corpus}'. Give that --corpus, or another --out.",
+    file=sys.stderr,
+  )
+  return 2
+
+
 def main(arguments: list[str]) -> int:
   """Does what the arguments say; returns the exit status."""
-  if len(arguments) != 2:
+  if len(arguments) not in (2, 3):
     print(__doc__, file=sys.stderr)
     return 2
   if arguments[0] == "--is-whole":
-    return 0 if (epath.Path(arguments[1]) / _WHOLE).exists() else 1
-  source, dest = map(epath.Path, arguments)
+    return is_whole(*arguments[1:])
+  source, dest = map(epath.Path, arguments[:2])
   if not source.is_dir():
     print(f"transfer.py: there is no folder {source}.", file=sys.stderr)
     return 2
   copied = copy(source, dest)
-  (dest / _WHOLE).write_text("")
+  (dest / _WHOLE).write_text("".join(arguments[2:]))
   print(f"{copied} files: {source} -> {dest}")
   return 0
 

@@ -1,19 +1,22 @@
 """Stand-ins for the tools of clouds and clusters, which note their calls."""
 
 import dataclasses
+import fcntl
 import os
 import pathlib
+import pty
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import termios
 import time
 
 import pytest
 
 TOOLS = ("gcloud", "sbatch", "squeue", "sacct", "scancel", "srun")
-TOOLS += ("kubectl", "docker", "git")
+TOOLS += ("scontrol", "sinfo", "kubectl", "docker", "git")
 
 
 @dataclasses.dataclass
@@ -49,7 +52,16 @@ class Cloud:
     lines = path.read_text().splitlines() if path.exists() else []
     return [line for line in lines if re.search(pattern, line)]
 
-  def _start(self, launcher: str, *arguments: str) -> subprocess.Popen[str]:
+  def _start(
+    self, *command: str, terminal: int | None = None
+  ) -> subprocess.Popen[str]:
+    """Starts a launcher in a session of its own, on a terminal if there is."""
+
+    def controls() -> None:
+      if terminal is not None:
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    launcher, *arguments = command
     return subprocess.Popen(
       [str(self.repository / "launch" / launcher), *arguments],
       cwd=self.folder,
@@ -57,35 +69,96 @@ class Cloud:
         **os.environ,
         "PATH": f"{self.folder}:{os.environ['PATH']}",
         "POLL_SECONDS": "0.02",
+        "PATIENCE": "3",
         "GRACE_SECONDS": "0.02",
+        "CAPACITY_SECONDS": "0.02",
         "LINGER_SECONDS": "1",
       },
-      stdin=subprocess.DEVNULL,
-      stdout=subprocess.PIPE,
+      stdin=subprocess.DEVNULL if terminal is None else terminal,
+      stdout=subprocess.PIPE if terminal is None else terminal,
       stderr=subprocess.STDOUT,
       text=True,
       start_new_session=True,
+      preexec_fn=controls,
     )
 
-  def run(self, launcher: str, *arguments: str) -> tuple[int, str]:
+  def run(self, *command: str) -> tuple[int, str]:
     """Runs a launcher to its end: (status, all that it said)."""
-    process = self._start(launcher, *arguments)
-    said, _ = process.communicate(timeout=60)
+    process = self._start(*command)
+    try:
+      said, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+      # It ends what it started too: nothing of a failed test polls on.
+      process.terminate()
+      raise
     return process.returncode, said
 
-  def interrupt(
-    self, when: str, number: signal.Signals, launcher: str, *arguments: str
-  ) -> tuple[int, str]:
-    """Runs a launcher, and interrupts it once a call `when` was made."""
-    process = self._start(launcher, *arguments)
+  def _wait(self, process: subprocess.Popen[str], when: str) -> None:
+    """Waits until a call `when` was made."""
     deadline = time.monotonic() + 30
     while not self.calls(when):
-      assert process.poll() is None, process.communicate()[0]
+      assert process.poll() is None, f"ended before {when}: {self.calls()}"
       assert time.monotonic() < deadline, f"no call {when}: {self.calls()}"
       time.sleep(0.02)
+
+  def interrupt(
+    self, when: str, number: signal.Signals, *command: str
+  ) -> tuple[int, str]:
+    """Runs a launcher, and interrupts it once a call `when` was made."""
+    process = self._start(*command)
+    self._wait(process, when)
     process.send_signal(number)
     said, _ = process.communicate(timeout=30)
     return process.returncode, said
+
+  def abandon(
+    self, signals: list[tuple[str, signal.Signals]], *command: str
+  ) -> int:
+    """Ends who reads what a launcher says, then signals its process group.
+
+    Args:
+      signals: (when, number): each is sent once a call `when` was made.
+      *command: the launcher and its arguments.
+
+    Returns:
+      The launcher's status.
+    """
+    process = self._start(*command)
+    assert process.stdout is not None
+    for when, number in signals:
+      self._wait(process, when)
+      process.stdout.close()
+      os.killpg(process.pid, number)
+    return process.wait(timeout=30)
+
+  def on_terminal(self, when: str, keys: bytes, *command: str) -> int:
+    """Runs a launcher on a terminal; types after a call `when`, or closes it.
+
+    Args:
+      when: the call; a moment later comes what is typed.
+      keys: what is typed; nothing closes the terminal.
+      *command: the launcher and its arguments.
+
+    Returns:
+      The launcher's status.
+    """
+    ours, its = pty.openpty()
+    process = self._start(*command, terminal=its)
+    os.close(its)
+    try:
+      self._wait(process, when)
+      time.sleep(0.3)
+      if keys:
+        os.write(ours, keys)
+    finally:
+      if not keys:
+        os.close(ours)
+    try:
+      return process.wait(timeout=15)
+    finally:
+      process.kill()
+      if keys:
+        os.close(ours)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -124,6 +125,59 @@ def test_t5x_takes_the_gin_files_and_macros(tmp_path):
   assert restored.startswith("gs://t5-data/pretrained_models/t5x/t5_base/")
 
 
+def near(out: str, corpus: str) -> tuple[str, list[str]]:
+  """The folder that `local.sh data` removes, and those of raw files."""
+  said = subprocess.run(
+    [ROOT / "launch" / "local.sh", "data", "--out", out, "--corpus", corpus]
+    + ["--dry-run"],
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  (removed,) = re.findall("^rm -rf (.*)", said, re.M)
+  return removed, re.findall(r"--raw (\S+) --tfds_data_dir", said)
+
+
+def test_no_two_studies_or_corpora_share_a_folder_here():
+  places = {
+    (out, corpus): near(out, corpus)
+    for out in ("gs://a/study", "gs://b/study", "gs://a/more/study")
+    for corpus in ("sample", "published", "gs://a/raw")
+  }
+  removed = {folder for folder, _ in places.values()}
+  assert len(removed) == 3
+  for folder in removed:
+    assert pathlib.Path(folder).parent == ROOT / "build" / "launch"
+  raw = {one for _, folders in places.values() for one in folders}
+  assert len(raw) == len(places)
+
+
+@pytest.mark.parametrize(
+  ("answer", "built"), [(0, False), (1, True), (2, False)]
+)
+def test_data_are_built_where_there_are_none(tmp_path, answer, built):
+  """Whatever transfer.py answers: whole, none, or those of another corpus."""
+  python = tmp_path / "python"
+  python.write_text(
+    '#!/usr/bin/env bash\necho "$@"\n'
+    f"[[ $* != *--is-whole* ]] || exit {answer}\n"
+  )
+  python.chmod(0o755)
+  ran = subprocess.run(
+    [ROOT / "launch" / "job.sh", "data", "--out", "gs://bucket/study"]
+    + ["--python", python],
+    capture_output=True,
+    text=True,
+  )
+  assert ran.returncode == (2 if answer == 2 else 0), ran.stderr
+  lines = ran.stdout.splitlines()
+  whole = "launch/transfer.py --is-whole gs://bucket/study/data published"
+  assert lines[0] == whole
+  assert any("data build" in line for line in lines) == built
+  if built:  # The last thing that is written says of what it is.
+    assert lines[-1].endswith(" gs://bucket/study/data published")
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> pathlib.Path:
   """A study's folder with dialogues and a vocabulary of an invented corpus."""
@@ -140,7 +194,7 @@ def study(tmp_path_factory) -> pathlib.Path:
   return out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_row_is_trained_and_scored_here(study):
   def launch(verb: str, *flags: str) -> str:
     ran = subprocess.run(

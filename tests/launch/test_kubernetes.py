@@ -43,6 +43,7 @@ def test_a_manifest_for_gpus(cloud):
   assert job(found)["completions"] == job(found)["parallelism"] == 2
   (container,) = pod(found)["containers"]
   assert container["image"] == "registry/t5cr:1"
+  assert container["imagePullPolicy"] == "Always"  # A tag is pushed again.
   assert container["resources"] == {"limits": {"nvidia.com/gpu": 8}}
   environment = {entry["name"]: entry for entry in container["env"]}
   name = "t5cr-train-redial-tags"
@@ -176,3 +177,80 @@ def test_interrupted(cloud, keep):
   assert status == 130
   assert ("JobSet t5cr-train-redial is left" in said) == keep
   assert bool(cloud.calls("delete jobset t5cr-train-redial")) != keep
+
+
+def test_the_jobset_of_another_launch_is_left_alone(cloud):
+  immutable = "spec.replicatedJobs: field is immutable\n"
+  cloud.answers(("apply", [{"status": 1, "error": immutable}]))
+  status, said = cloud.run("kubernetes.sh", "train", "redial", *TPU)
+  assert status == 1
+  assert "field is immutable" in said and "use another --name" in said
+  assert not cloud.calls("delete")
+
+
+REASONS = "get pods .*waiting.reason"
+
+
+def test_it_tells_why_a_pod_waits(cloud):
+  why = "t5cr-0  0/3 nodes are available\n"
+  cloud.answers(
+    ends("", "", "", "Completed"),
+    pods("", "t5cr-0 Pending\n", "t5cr-0 Pending\n", "t5cr-0 Running\n"),
+    (REASONS, [{}, {"out": why}]),
+    ("get events", [{"out": 'serviceaccount "me" not found'}, {}]),
+  )
+  status, said = cloud.run("kubernetes.sh", "train", "redial", *TPU)
+  assert status == 0, said
+  assert 't5cr-train-redial waits: serviceaccount "me" not found' in said
+  assert said.count("0/3 nodes are available") == 1
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "InvalidImageName"])
+def test_an_image_that_is_not_there_is_a_failure(cloud, reason):
+  cloud.answers(
+    ends(""),
+    pods("t5cr-0 Pending\n"),
+    (REASONS, [{"out": f"t5cr-0 {reason} \n"}]),
+  )
+  status, said = cloud.run("kubernetes.sh", "train", "redial", *TPU)
+  assert status == 1
+  assert f"waits: t5cr-0 {reason}" in said
+  assert cloud.calls()[-1].startswith("kubectl delete jobset")
+
+
+def test_an_image_that_comes_late_is_none(cloud):
+  late = [{"out": "t5cr-0 ErrImagePull \n"}] * 4
+  again = {"out": "t5cr-0 ContainerCreating \n"}
+  cloud.answers(
+    ends(*[""] * 9, "Completed"),
+    pods(*["t5cr-0 Pending\n"] * 9, "t5cr-0 Succeeded\n"),
+    (REASONS, [*late, again, *late]),
+  )
+  status, said = cloud.run("kubernetes.sh", "train", "redial", *TPU)
+  assert status == 0, said
+
+
+@pytest.mark.parametrize(("failed", "expected"), [(2, 0), (3, 1)])
+def test_only_polls_in_a_row_that_fail_are_too_many(cloud, failed, expected):
+  states = [{"status": 1}] * failed
+  cloud.answers(
+    (STATE, [{}, *states, {}, *states, {}, {"out": "Completed"}]),
+    pods("t5cr-0 Running\n"),
+  )
+  status, said = cloud.run("kubernetes.sh", "train", "redial", *TPU)
+  assert status == expected, said
+
+
+def test_restarts_that_are_used_up(cloud):
+  cloud.answers(
+    ends("Failed"),
+    pods("t5cr-0 Failed\n"),
+    ("exitCode", [{"out": "143"}]),
+    ("get jobset .*Failed.*reason", [{"out": "ReachedMaxRestarts"}]),
+  )
+  words = ("train", "redial", *TPU, "--restarts", "2")
+  status, said = cloud.run("kubernetes.sh", *words)
+  assert status == 75
+  assert "taken away more than 2 times" in said
+  assert len(cloud.calls("apply")) == 1
+  assert cloud.calls()[-1].startswith("kubectl delete jobset")

@@ -96,6 +96,10 @@ def test_a_job_that_was_ended_is_submitted_again(cloud, launch, lost):
   first, second = cloud.calls("sbatch")
   assert first == second
   assert "starting again (1 of at most 10)" in said
+  # SLURM itself must not start the first one beside the second.
+  did = [call for call in names(cloud) if call in ("sbatch", "scancel")]
+  assert did == ["sbatch", "scancel", "sbatch"]
+  assert cloud.calls("scancel") == ["scancel 7"]
 
 
 def test_a_job_that_fails(cloud, launch, tmp_path):
@@ -133,3 +137,73 @@ def test_kept_it_says_how_to_cancel(cloud, launch):
   assert status == 143
   assert "scancel 7 ends it" in said
   assert not cloud.calls("scancel")
+
+
+@pytest.mark.parametrize("state", ["down*", "allocated*", "drained", "idle"])
+def test_a_job_that_fails_with_its_node_is_submitted_again(
+  cloud, launch, state
+):
+  """Its peers miss a node before SLURM does."""
+  cloud.answers(
+    SUBMITTED,
+    ("squeue", [LEFT]),
+    ("sacct .*NodeList", [{"out": "node[1-2]\n"}]),
+    ended("FAILED|1:0", "COMPLETED|0:0"),
+    ("sinfo .*--nodes=node.1-2.", [{"out": f"allocated\n{state}\n"}]),
+  )
+  status, said = launch("train", "redial")
+  assert status == (1 if state == "idle" else 0), said
+  assert len(cloud.calls("sbatch")) == (1 if state == "idle" else 2)
+
+
+@pytest.mark.parametrize(
+  ("state", "expected"), [("COMPLETED", 0), ("FAILED", 4), ("NODE_FAIL", 75)]
+)
+def test_without_accounting_the_controller_is_asked(
+  cloud, launch, state, expected
+):
+  told = f"JobId=7 JobName=x JobState={state} Reason=None Requeue=1 "
+  told += f"ExitCode={expected % 75}:0 DerivedExitCode=0:0\n"
+  cloud.answers(
+    SUBMITTED,
+    ("squeue", queue("RUNNING")),
+    ("sacct", [{"status": 1, "error": "accounting storage is disabled\n"}]),
+    ("scontrol", [{"out": told}]),
+  )
+  status, said = launch("train", "redial", "--restarts", "0")
+  assert status == expected, said
+  assert f"job 7: {state}|" in said
+
+
+def test_without_accounting_a_lost_node_is_seen_too(cloud, launch):
+  told = (
+    "JobId=7 JobState=FAILED ExitCode=1:0 ReqNodeList=(null) NodeList=node1"
+  )
+  cloud.answers(
+    SUBMITTED,
+    ("squeue", [LEFT]),
+    ("scontrol", [{"out": told}]),
+    ("sinfo .*--nodes=node1 ", [{"out": "down*\n"}]),
+  )
+  status, said = launch("train", "redial", "--restarts", "0")
+  assert status == 75, said
+
+
+def test_a_job_of_which_nobody_tells_is_cancelled(cloud, launch):
+  cloud.answers(SUBMITTED, ("squeue", queue("RUNNING")))
+  status, said = launch("train", "redial")
+  assert status == 1
+  assert "SLURM tells nothing of job 7 any more" in said
+  assert cloud.calls()[-1] == "scancel 7"
+
+
+def test_only_polls_in_a_row_without_an_answer_are_too_many(cloud, launch):
+  silence = [LEFT] * 2
+  running = {"out": "RUNNING\n"}
+  cloud.answers(
+    SUBMITTED,
+    ("squeue", [*silence, running, *silence, running, LEFT]),
+    ("sacct", [*silence, *silence, {"out": "COMPLETED|0:0\n"}]),
+  )
+  status, said = launch("train", "redial")
+  assert status == 0, said

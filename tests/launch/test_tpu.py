@@ -50,6 +50,10 @@ def test_the_whole_sequence(cloud):
     assert flag in create.split()
   for call in cloud.calls("mkdir|tar -xzf|install|start"):
     assert "--worker=all" in call
+  for call in cloud.calls("tpu-vm (ssh|scp)"):
+    kind = "ssh" if " ssh " in call else "scp"
+    assert f"--{kind}-flag=-oBatchMode=yes" in call.split()
+    assert f"--{kind}-flag=-oServerAliveInterval=30" in call.split()
   (start,) = cloud.calls("detached.sh start")
   assert "job.sh train redial --out gs://bucket/study" in start
   assert start.split().index("--multiprocess") > 0
@@ -77,15 +81,16 @@ def test_a_study_runs_its_steps_on_one_machine(cloud):
 def test_a_preemption_in_the_middle(cloud):
   cloud.answers(
     ("detached.sh follow", [BROKEN, {}]),
-    ("detached.sh status", [BROKEN, {"out": "exited 0\n"}]),
-    # Before, when ready, when the connection broke, before the second.
+    DONE,
+    # Before, when ready, when the connection broke, before the second: the VM
+    # that is gone is not asked.
     ("describe", [NONE, READY, PREEMPTED, PREEMPTED, READY]),
   )
   status, said = cloud.run(*TRAIN, "--spot")
   assert status == 0, said
   assert "taken away: starting again (1 of at most 10)" in said
   assert steps(cloud) == [
-    *("describe", "create", "describe", *INSTALLED, *RAN),
+    *("describe", "create", "describe", *INSTALLED, *RAN[:2]),
     *("describe", "describe", "delete"),
     *("create", "describe", *INSTALLED, *RAN),
     *("describe", "delete"),
@@ -171,6 +176,8 @@ def test_a_job_that_fails(cloud):
   assert status == 3
   assert "the end of the log" in said
   assert "train redial failed with status 3" in said
+  assert cloud.calls("stop train_redial.*")  # What is left on the others.
+  assert "--worker=all" in cloud.calls("stop train_redial")[0]
   assert steps(cloud)[-1] == "delete"
   assert len(cloud.calls("detached.sh start")) == 1
 
@@ -241,7 +248,8 @@ def test_a_request_that_is_suspended_is_made_again(cloud):
 
 def test_a_machine_that_is_there_is_used(cloud):
   """A job that was left there is followed, and nothing changed under it."""
-  cloud.answers(DONE, ("describe", [READY]))
+  job = ("detached.sh running", [{"out": "train_redial\n"}])
+  cloud.answers(DONE, job, ("describe", [READY]))
   status, said = cloud.run(*TRAIN, "--keep")
   assert status == 0, said
   assert steps(cloud)[-3:] == RAN
@@ -258,3 +266,114 @@ def test_interrupted_it_deletes_the_machine(cloud, number):
   status, said = cloud.interrupt("detached.sh follow", number, *TRAIN)
   assert status == 128 + number
   assert steps(cloud)[-2:] == ["describe", "delete"], said
+
+
+# The deletion takes a moment, and notes that it came to its end.
+DELETES = ("delete", [{"run": 'sleep 0.5; echo "deleted" >>"$folder/calls"'}])
+HUP, INT, PIPE = signal.SIGHUP, signal.SIGINT, signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+  "signals",
+  [
+    [("detached.sh follow", PIPE)],
+    [("detached.sh follow", INT)],
+    [("detached.sh follow", INT), ("delete", INT)],
+    [("detached.sh follow", HUP), ("delete", HUP)],
+  ],
+)
+def test_it_deletes_the_machine_though_nobody_reads(cloud, signals):
+  """Ctrl-C ends the `tee` behind it too; a closed terminal hangs up twice."""
+  cloud.answers(
+    DELETES,
+    ("detached.sh follow", [{"run": "sleep 100"}]),
+    ("describe", [NONE, READY]),
+  )
+  status = cloud.abandon(signals, *TRAIN)
+  assert status == {INT: 130, HUP: 143, PIPE: 141}[signals[0][1]]
+  assert cloud.calls()[-1] == "deleted"
+
+
+@pytest.mark.parametrize("keys", [b"\x03", b""])
+def test_a_question_on_the_terminal_does_not_hold_it(cloud, keys):
+  """A passphrase, say; then Ctrl-C, or the terminal is closed."""
+  cloud.answers(
+    DELETES,
+    ("detached.sh follow", [{"run": "read -r answer </dev/tty"}]),
+    ("describe", [NONE, READY]),
+  )
+  status = cloud.on_terminal("detached.sh follow", keys, *TRAIN)
+  assert status == (130 if keys else 143)
+  assert cloud.calls()[-1] == "deleted"
+
+
+@pytest.mark.parametrize("job", ["train_all\n", "data\n"])
+def test_the_machine_of_another_launch_is_left_alone(cloud, job):
+  cloud.answers(("running", [{"out": job}]), ("describe", [READY]))
+  status, said = cloud.run(*TRAIN)
+  assert status == 3
+  assert f"TPU t5cr runs {job.strip()} of another launch" in said
+  assert "use another --name" in said
+  assert not cloud.calls("scp|start|create|stop|delete")
+
+
+def test_another_launch_that_came_first_is_left_alone(cloud):
+  cloud.answers(
+    ("detached.sh start", [{"status": 3, "out": "train_all runs here\n"}]),
+    ("describe", [NONE, READY]),
+  )
+  status, said = cloud.run(*TRAIN)
+  assert status == 3
+  assert "use another --name" in said
+  assert not cloud.calls("stop|delete")
+
+
+def test_a_step_before_that_hangs_on_a_vm_is_stopped(cloud):
+  hangs = {"status": 3, "out": "data runs here\n"}
+  cloud.answers(
+    DONE, ("detached.sh start", [{}, hangs, {}]), ("describe", [NONE, READY])
+  )
+  arguments = [word if word != "train" else "study" for word in TRAIN]
+  arguments.remove("redial")
+  status, said = cloud.run(*arguments, "--rows", "all")
+  assert status == 0, said
+  (stop,) = cloud.calls("detached.sh stop data")
+  assert "--worker=all" in stop
+  assert steps(cloud)[-1] == "delete"
+
+
+OUTAGE = {"status": 1, "error": "Network is unreachable\n"}
+
+
+@pytest.mark.parametrize(
+  ("unknown", "lost"),
+  [(1, 0), (2, 0), (4, 1)],  # In a row; three of them look like a loss.
+)
+def test_an_outage_of_this_network_is_no_loss(cloud, unknown, lost):
+  follows = min(unknown, 3)
+  cloud.answers(
+    DONE,
+    ("detached.sh follow", [*[BROKEN] * follows, {}]),
+    ("detached.sh running", [{"out": "train_redial\n"}]),
+    ("describe", [NONE, READY, *[OUTAGE] * (5 * unknown), READY]),
+  )
+  status, said = cloud.run(*TRAIN)
+  assert status == 0, said
+  assert said.count("starting again") == lost
+  assert len(cloud.calls("tpu-vm create")) == 1
+  assert len(cloud.calls("job.sh install")) == 1
+  assert len(cloud.calls("tpu-vm delete")) == 1
+
+
+def test_after_a_loss_it_waits_until_there_is_a_machine_again(cloud):
+  none_left = {"status": 1, "error": "There is no more capacity in the zone\n"}
+  cloud.answers(
+    DONE,
+    ("tpu-vm create", [{}, none_left, {}]),
+    ("detached.sh follow", [BROKEN, {}]),
+    ("describe", [NONE, READY, PREEMPTED, PREEMPTED, NONE, READY]),
+  )
+  status, said = cloud.run(*TRAIN, "--spot")
+  assert status == 0, said
+  assert "no more capacity" in said and "--queued waits for one" in said
+  assert len(cloud.calls("tpu-vm create")) == 3

@@ -92,7 +92,7 @@ def test_raw_files_become_a_report_once(repository, raw_dir, study):
   assert times(study) == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_report_bit_for_bit(
   repository, raw_dir, study, tmp_path
 ):
@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_report_bit_for_bit(
   assert set(first) == set(second)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_reviews_the_rows_that_need_them_are_left_out(
   repository, raw_dir, tmp_path
 ):

@@ -163,7 +163,7 @@ def test_caching(project, repository):
     assert ("targets_tokens" in stats) == (name != "t5cr_movielens_tags")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prefix_in_training(project, repository):
   (block,) = _of("using_under_a_prefix.md", "sh")
   _shell(block, repository)
