@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.contenders import PEERS
 from t5cr.study import stages
 
 OURS = "t5cr"
-PEERS = ("t5x", "transformers")
 
 # (a contender's result, t5cr's) -> None; raises Disagreement.
 Check = Callable[[Any, Any], None]

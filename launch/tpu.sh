@@ -28,7 +28,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/gcloud.sh"
 OWN_FLAGS="accelerator zone project runtime" OWN_SWITCHES="spot queued"
 TAKES_MORE=true
 ACCELERATOR='' ZONE='' PROJECT='' RUNTIME='' SPOT=false QUEUED=false
-FOREIGN=3 # the status of detached.sh where another job runs
+DETACHED=t5cr/launch/detached.sh
+FOREIGN=3 # its status where another job runs
 
 check() {
   need gcloud git
@@ -73,7 +74,7 @@ foreign() { # the job of the other
 # another, and if the TPU cannot be asked.
 follows() { # job
   local there status=0
-  there=$(remote 0 t5cr/launch/detached.sh running) || status=$?
+  there=$(remote 0 "$DETACHED" running) || status=$?
   case $status in
     0) [[ $there == "$1" ]] || foreign "$there" ;;
     255) or_lost return_status 255 ;;
@@ -126,14 +127,14 @@ prepare() {
 run_step() {
   local job=$2${3:+_$3} worker=all lines=+1 now answer status=0 silent=0
   local command=("${@:2}" "${GIVEN[@]}")
-  local detached=t5cr/launch/detached.sh start
+  local start
   if [[ $1 == one ]]; then worker=0; else command+=(--multiprocess); fi
-  start=(remote "$worker" "$detached" start "$job"
+  start=(remote "$worker" "$DETACHED" start "$job"
     t5cr/launch/job.sh "${command[@]}")
   or_lost "${start[@]}" || status=$?
   if ((status == FOREIGN)) && [[ -e $STATE/job ]]; then
     # It may be this launch's step before, which hangs.
-    remote all "$detached" stop "$(<"$STATE/job")" || true
+    remote all "$DETACHED" stop "$(<"$STATE/job")" || true
     status=0
     or_lost "${start[@]}" || status=$?
   fi
@@ -141,16 +142,16 @@ run_step() {
   ((status == 0)) || return "$status"
   preview "${command[@]}"
   if [[ $DRY_RUN == true ]]; then
-    remote 0 "$detached" follow "$job" "$lines"
-    remote 0 "$detached" status "$job"
+    remote 0 "$DETACHED" follow "$job" "$lines"
+    remote 0 "$DETACHED" status "$job"
     return
   fi
   echo "$job" >"$STATE/job"
   while true; do
     now=ready answer=silence
-    remote 0 "$detached" follow "$job" "$lines" || now=$(condition)
+    remote 0 "$DETACHED" follow "$job" "$lines" || now=$(condition)
     if [[ $now == ready ]]; then
-      answer=$(remote 0 "$detached" status "$job") || {
+      answer=$(remote 0 "$DETACHED" status "$job") || {
         answer=silence
         now=$(condition)
       }
@@ -163,7 +164,7 @@ run_step() {
         return
         ;;
       vanished) # the VM was started anew
-        remote all "$detached" stop "$job" || true
+        remote all "$DETACHED" stop "$job" || true
         return "$LOST"
         ;;
       silence)
@@ -186,10 +187,10 @@ failed() { # worker, job, status
   local status=0
   or_lost return_status "$3" || status=$?
   if ((status != LOST)); then
-    remote 0 "$detached" tail "$2" || true
-    [[ $(remote "$1" "$detached" status "$2") != *vanished* ]] || status=$LOST
+    remote 0 "$DETACHED" tail "$2" || true
+    [[ $(remote "$1" "$DETACHED" status "$2") != *vanished* ]] || status=$LOST
   fi
-  remote all "$detached" stop "$2" || true
+  remote all "$DETACHED" stop "$2" || true
   return "$status"
 }
 

@@ -26,6 +26,23 @@ def shared_dir() -> pathlib.Path:
   return path
 
 
+@pytest.fixture(scope="session")
+def character_vocabulary(tmp_path_factory) -> pathlib.Path:
+  """A SentencePiece model of a few characters."""
+  import sentencepiece
+
+  path = tmp_path_factory.mktemp("vocabulary") / "sentencepiece.model"
+  with path.open("wb") as file:
+    sentencepiece.SentencePieceTrainer.train(
+      sentence_iterator=iter(["a movie like heat", "have you seen fargo?"]),
+      model_writer=file,
+      vocab_size=40,
+      hard_vocab_limit=False,
+      minloglevel=2,
+    )
+  return path
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(request):
   """Commands keep compiled programs beside pytest's cache, not in the home."""

@@ -136,14 +136,12 @@ def train(
     BATCH_SIZE=run.data.batch_size,
     EVAL_BATCH_SIZE=run.evaluation.batch_size,
   )
-  _check_same_data([mixture, *names])
+  data = _same_data([mixture, *names])
   settings = run.settings(feed.fingerprints([mixture]))
   runs.check_same(run.model_dir, settings)
   if run.initial_checkpoint_path and not formats.steps(run.model_dir):
     _check_initial(run)
-  record = runs.Record(
-    run.model_dir, _about(run, settings, feed.fingerprints([mixture, *names]))
-  )
+  record = runs.Record(run.model_dir, _about(run, settings, data))
   runs.write(epath.Path(run.model_dir) / "config.gin", config)
   # With it, the folder is all that `t5cr.load` and `t5cr convert` need.
   pieces = feed.vocabulary_model(mixture)
@@ -263,16 +261,18 @@ def _check_vocabulary(size: int, names: Sequence[str]) -> None:
       )
 
 
-def _check_same_data(names: Sequence[str]) -> None:
-  """Refuses processes that would not read the same."""
+def _same_data(names: Sequence[str]) -> dict[str, str]:
+  """Fingerprints of the data, which all processes have to read alike."""
   from t5cr.engine import feed
 
+  data = feed.fingerprints(names)
   processes.agree(
     "The list of tasks, their data or their vocabulary",
-    (names, feed.fingerprints(names)),
+    (names, data),
     "Give all of them the same data sets (--tfds_data_dir) and "
     f"{vocabulary.ENVIRONMENT_VARIABLE}.",
   )
+  return data
 
 
 def _mesh(config: partitioning.MeshConfig, **batch_sizes: int):
@@ -292,9 +292,7 @@ def _load(
   run: jobs.EvalRun | jobs.InferRun, names: Sequence[str], text: str
 ) -> tuple[evaluate.Model, int]:
   """Parameters to run on tasks, and their step; claims the output folder."""
-  from t5cr.engine import feed
-
-  _check_same_data(names)
+  data = _same_data(names)
   mesh = _mesh(run.mesh, EVAL_BATCH_SIZE=run.evaluation.batch_size)
   found = formats.find(run.checkpoint_path)
   _check_vocabulary(found.config.vocab_size, names)
@@ -302,9 +300,7 @@ def _load(
   params, config, step = checkpoints.restore_params(found, mesh)
   if run.dtype is not None:
     config = dataclasses.replace(config, dtype=run.dtype)
-  runs.claim_output(
-    epath.Path(run.output_dir), text, found.run, feed.fingerprints(names)
-  )
+  runs.claim_output(epath.Path(run.output_dir), text, found.run, data)
   return evaluate.Model(params, config, mesh), step
 
 

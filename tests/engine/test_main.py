@@ -31,24 +31,7 @@ from t5cr.engine import (
 from t5cr.engine import train as training
 from t5cr.engine.formats import Format
 
-MODEL = """
-EMB_DIM = 16
-NUM_HEADS = 2
-HEAD_DIM = 8
-MLP_DIM = 32
-NUM_ENCODER_LAYERS = 1
-NUM_DECODER_LAYERS = 1
-TASK_FEATURE_LENGTHS = {'inputs': 32, 'targets': 16}
-BATCH_SIZE = 4
-EVAL_BATCH_SIZE = 8
-CHECKPOINT_PERIOD = 2
-LEARNING_RATE = 0.01
-SEED = 2
-MIXTURE_OR_TASK_MODULE = None
-MIXTURE_OR_TASK_NAME = 'tiny_mixture'
-EVAL_TASKS = ('tiny_*',)
-TRAIN_STEPS = 4
-"""
+RECIPE = f"{tiny.RECIPE}BATCH_SIZE = 4\nSEED = 2\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +42,7 @@ def tasks():
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
   path = tmp_path_factory.mktemp("gin") / "tiny.gin"
-  path.write_text(MODEL)
+  path.write_text(RECIPE)
   return path
 
 

@@ -25,24 +25,7 @@ from t5cr.engine import checkpoints, formats, main, partitioning, processes
 TESTS = pathlib.Path(__file__).parent
 SCRIPT = TESTS / "two_processes.py"
 
-RECIPE = """
-EMB_DIM = 16
-NUM_HEADS = 2
-HEAD_DIM = 8
-MLP_DIM = 32
-NUM_ENCODER_LAYERS = 1
-NUM_DECODER_LAYERS = 1
-TASK_FEATURE_LENGTHS = {'inputs': 32, 'targets': 16}
-BATCH_SIZE = 8
-EVAL_BATCH_SIZE = 8
-CHECKPOINT_PERIOD = 2
-LOG_PERIOD = 1
-LEARNING_RATE = 0.01
-MIXTURE_OR_TASK_MODULE = None
-MIXTURE_OR_TASK_NAME = 'tiny_mixture'
-EVAL_TASKS = ('tiny_*',)
-TRAIN_STEPS = 4
-"""
+RECIPE = f"{tiny.RECIPE}BATCH_SIZE = 8\nLOG_PERIOD = 1\n"
 
 
 @pytest.fixture(scope="module")

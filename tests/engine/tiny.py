@@ -19,6 +19,24 @@ CONFIG = T5Config(
   mlp_dim=32,
 )
 
+# The same model and tasks for gin, but for the batch size.
+RECIPE = """
+EMB_DIM = 16
+NUM_HEADS = 2
+HEAD_DIM = 8
+MLP_DIM = 32
+NUM_ENCODER_LAYERS = 1
+NUM_DECODER_LAYERS = 1
+TASK_FEATURE_LENGTHS = {'inputs': 32, 'targets': 16}
+EVAL_BATCH_SIZE = 8
+CHECKPOINT_PERIOD = 2
+LEARNING_RATE = 0.01
+MIXTURE_OR_TASK_MODULE = None
+MIXTURE_OR_TASK_NAME = 'tiny_mixture'
+EVAL_TASKS = ('tiny_*',)
+TRAIN_STEPS = 4
+"""
+
 _WORDS = ["ape", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sentencepiece
 
 from t5cr.engine import gin_config, main, schedules
 
@@ -64,21 +63,6 @@ GRID = {
   for recipe in RECIPES
   for row in ROWS
 }
-
-
-@pytest.fixture(scope="session")
-def vocabulary(tmp_path_factory) -> pathlib.Path:
-  """A SentencePiece model of a few characters."""
-  path = tmp_path_factory.mktemp("vocabulary") / "sentencepiece.model"
-  with path.open("wb") as file:
-    sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter(["a movie like heat", "have you seen fargo?"]),
-      model_writer=file,
-      vocab_size=40,
-      hard_vocab_limit=False,
-      minloglevel=2,
-    )
-  return path
 
 
 def run(kind: str, cases: dict[str, Any], vocabulary: pathlib.Path, *folders):
@@ -162,14 +146,14 @@ SET = {
 
 
 @pytest.fixture(scope="session")
-def results(vocabulary, tmp_path_factory) -> dict[str, Any]:
+def results(character_vocabulary, tmp_path_factory) -> dict[str, Any]:
   folder = tmp_path_factory.mktemp("gin")
   finetune = (ROOT / "t5x" / "finetune.gin").read_text()
   (folder / "misspelt.gin").write_text(
     finetune.replace("random_seed =", "random_sed =")
   )
   cases = {**GRID, **LACKING, **WRONG, **SET}
-  return run("standin", cases, vocabulary, folder)
+  return run("standin", cases, character_vocabulary, folder)
 
 
 @functools.cache
@@ -381,10 +365,10 @@ def test_the_header_says_what_is_required(path):
     assert len(line) <= 88, line
 
 
-def test_the_same_under_t5x_itself(results, vocabulary):
+def test_the_same_under_t5x_itself(results, character_vocabulary):
   """The stand-ins are what t5x has: every file is read by t5x itself too."""
   pytest.importorskip("t5x", reason="upstream t5x is not installed")
-  found = run("real", {**GRID, **SET}, vocabulary)
+  found = run("real", {**GRID, **SET}, character_vocabulary)
   errors = {name: r["error"] for name, r in found.items() if "error" in r}
   assert not errors
   for name, result in found.items():

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-import sentencepiece
 
 from t5cr.engine import gin_config, main
 from t5cr.study import variants
@@ -72,20 +71,7 @@ def test_every_row_is_trained_on_its_mixture(row):
   assert (run.config.train_steps == 0) == (row == "none")
 
 
-def train_vocabulary(path: pathlib.Path) -> pathlib.Path:
-  """Writes a SentencePiece model of a few characters."""
-  with path.open("wb") as file:
-    sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter(["a movie like heat", "have you seen fargo?"]),
-      model_writer=file,
-      vocab_size=40,
-      hard_vocab_limit=False,
-      minloglevel=2,
-    )
-  return path
-
-
-def test_t5x_takes_the_gin_files_and_macros(tmp_path):
+def test_t5x_takes_the_gin_files_and_macros(tmp_path, character_vocabulary):
   cases, recipe = {}, "paper"
   for verb, row in [("train", "all"), *((v, "all") for v in ("eval", "score"))]:
     words = command(verb, row, "--engine", "t5x", "--recipe", recipe)
@@ -112,7 +98,7 @@ def test_t5x_takes_the_gin_files_and_macros(tmp_path):
       **os.environ,
       "PYTHONPATH": str(ROOT),
       "JAX_PLATFORMS": "cpu",
-      "T5CR_VOCABULARY": str(train_vocabulary(tmp_path / "spm.model")),
+      "T5CR_VOCABULARY": str(character_vocabulary),
     },
     capture_output=True,
     text=True,

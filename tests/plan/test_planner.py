@@ -7,7 +7,7 @@ import pytest
 
 from t5cr import cli, errors
 from t5cr.engine.partitioning import MeshConfig
-from t5cr.plan import asking, compiling, page, planner
+from t5cr.plan import asking, compiling, page, planner, roofline
 
 TINY = """
 EMB_DIM = 16
@@ -40,10 +40,6 @@ def plan(recipe):
     )
 
   return run
-
-
-def sent(column):
-  return sum(kind["sent"] for kind in column["collectives"].values())
 
 
 def test_a_plan_says_what_a_run_takes(plan, tmp_path, capsys):
@@ -79,7 +75,7 @@ def test_a_plan_says_what_a_run_takes(plan, tmp_path, capsys):
   assert fsdp["flops"] == pytest.approx(data["flops"], rel=0.3)
   # A quarter of most parameters, and they travel, not the activations.
   assert fsdp["memory"]["arguments"] < 0.7 * data["memory"]["arguments"]
-  assert sent(fsdp) < 2 * sent(data)
+  assert roofline.sent(fsdp) < 2 * roofline.sent(data)
   seconds = data["step_seconds"]
   assert seconds["compute"] == data["flops"] / 1e9
   assert seconds[data["bound"]] == max(seconds.values())
