@@ -1,6 +1,8 @@
 # make reproduce   the whole study on the sample corpus, report in runs/sample
 # make test        lint, types and the test suite
 # make test-long   the tests that take a minute or more each
+# make audit       the locked packages beside lists of known vulnerabilities;
+#                  needs a connection
 # make benchmarks  speed beside the peers that are installed, in build/benchmarks
 #
 # All set up .venv first, with the versions of requirements.lock.
@@ -30,7 +32,7 @@ DATA ?= $(BENCH)/data
 VOCABULARY ?= $(BENCH)/sentencepiece.model
 PAIRS ?= 900
 
-.PHONY: help setup reproduce test test-long benchmarks format wheel lock clean
+.PHONY: help setup reproduce test test-long audit benchmarks format wheel lock clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -49,6 +51,15 @@ test: $(INSTALLED)
 
 test-long: $(INSTALLED)
 	$(BIN)/pytest -n 2 -m long $(ARGS)
+
+# What needs no connection is in `make test`: tests/security. The auditor is no
+# part of the lock, which it reads.
+audit: $(INSTALLED)
+	$(BIN)/pytest tests/security/test_dependencies.py
+	$(BIN)/python -m venv --clear build/audit
+	build/audit/bin/python -m pip install -q pip-audit
+	build/audit/bin/pip-audit --strict --require-hashes --disable-pip \
+	  --requirement requirements.lock $(ARGS)
 
 # Nothing else should run meanwhile. The short ones come first.
 benchmarks: $(INSTALLED) $(DATA) $(VOCABULARY)

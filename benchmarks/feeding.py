@@ -38,7 +38,7 @@ def pipelines(options: argparse.Namespace, use_cached: bool) -> dict:
   import seqio
 
   from t5cr.engine import feed
-  from t5cr.engine.train import TrainData
+  from t5cr.engine.train_config import TrainData
 
   data = TrainData(
     options.mixture,

@@ -57,10 +57,10 @@ def packed_batches(
     lengths: most tokens of a row, by feature.
     seed: of the shuffling.
   """
-  from t5cr.engine import feed, train
+  from t5cr.engine import feed, train_config
 
   batches = feed.train_batches(
-    train.TrainData(mixture, lengths, rows, seed=seed)
+    train_config.TrainData(mixture, lengths, rows, seed=seed)
   )
   return [dict(next(batches)) for _ in range(steps)]
 

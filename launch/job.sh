@@ -137,7 +137,7 @@ gin_job() {
 
 train() {
   gin_job train train finetune --gin_file="recipe/rows/$ROW.gin" \
-    --gin.MODEL_DIR="'$OUT/rows/$ROW'"
+    --gin.MODEL_DIR="$(gin_string "$OUT/rows/$ROW")"
 }
 
 # The run; for t5x's row `none` what the recipe starts from.
@@ -145,19 +145,19 @@ checkpoint() {
   if [[ $ENGINE == t5x && $ROW == none ]]; then
     echo "--gin.CHECKPOINT_PATH=%INITIAL_CHECKPOINT_PATH"
   else
-    echo "--gin.CHECKPOINT_PATH='$OUT/rows/$ROW'"
+    echo "--gin.CHECKPOINT_PATH=$(gin_string "$OUT/rows/$ROW")"
   fi
 }
 
 eval_row() {
   gin_job eval eval eval "$(checkpoint)" \
-    --gin.EVAL_OUTPUT_DIR="'$OUT/results/$ROW'" \
+    --gin.EVAL_OUTPUT_DIR="$(gin_string "$OUT/results/$ROW")" \
     --gin.MIXTURE_OR_TASK_NAME="['t5cr_redial_conversation', 't5cr_probe_*']"
 }
 
 score() {
   gin_job score infer score "$(checkpoint)" \
-    --gin.INFER_OUTPUT_DIR="'$OUT/scores/$ROW'" \
+    --gin.INFER_OUTPUT_DIR="$(gin_string "$OUT/scores/$ROW")" \
     --gin.MIXTURE_OR_TASK_NAME="'t5cr_probes'"
 }
 

@@ -28,18 +28,17 @@ say() {
   echo "# $*"
 }
 
-# Prints a command so that it can be read, and pasted into a shell.
+# Prints a command so that it can be read, and run by any shell: that of SLURM's
+# scripts is not bash.
 quoted() {
   local word line=''
   for word; do
     case $word in
-      '' | *[!A-Za-z0-9@%+=:,./_~{}-]*)
-        if [[ $word != *\'* ]]; then
-          word="'$word'"
-        elif [[ $word != *[\"\$\`\\!]* ]]; then
+      '' | *[!A-Za-z0-9@%+=:,./_~{}-]* | *\{*[,.]*)
+        if [[ $word == *\'* && $word != *[\"\$\`\\!]* ]]; then
           word="\"$word\""
         else
-          word=$(printf %q "$word")
+          word="'${word//\'/\'\\\'\'}'"
         fi
         ;;
     esac
@@ -63,6 +62,7 @@ set_flag() {
   [[ " $FLAGS ${OWN_FLAGS-} " == *" $name "* ]] ||
     fail "unknown flag $1. ${0##*/} --help lists them."
   [[ -n $2 ]] || fail "$1 wants a value."
+  [[ $2 != *[[:cntrl:]]* ]] || fail "$1: ${2@Q} holds a control character."
   name=${name^^}
   printf -v "${name//-/_}" %s "$2"
 }
@@ -79,7 +79,10 @@ parse() {
         sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
-      --gin.*=* | --gin_bindings=*) GIN+=("$1") ;;
+      --gin.*=* | --gin_bindings=*)
+        [[ $1 != *[[:cntrl:]]* ]] || fail "${1@Q} holds a control character."
+        GIN+=("$1")
+        ;;
       --)
         EXTRA=("${@:2}")
         break
@@ -110,6 +113,12 @@ need() {
     command -v "$program" >/dev/null ||
       fail "$program is not installed here; see docs/launch.md."
   done
+}
+
+# A path as gin writes text.
+gin_string() {
+  local text=${1//\\/\\\\}
+  echo "'${text//\'/\\\'}'"
 }
 
 # A path that means the same in another folder, and on gs:// as it is.

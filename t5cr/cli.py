@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import t5cr
-from t5cr import errors
+from t5cr import errors, terminal
 from t5cr.commands import convert, data, engine, plan, study
 
 app = typer.Typer(
@@ -105,15 +105,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   Returns:
     The exit status: 0; 1 where a run failed; 2 for what the user can mend; 130
-    after Ctrl-C.
+    after Ctrl-C; 143 after SIGTERM.
   """
   given = list(sys.argv[1:] if arguments is None else arguments)
+  terminal.guard()
   debug = "--debug" in given
   # TensorFlow greets with a page of log otherwise.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   try:
     rewritten = [rewrite(item) for item in given if item != "--debug"]
     app(rewritten, prog_name="t5cr")
+  except errors.Stopped as stopped:
+    print(f"t5cr: {stopped.message}", file=sys.stderr)
+    return stopped.STATUS
   except SystemExit as ended:
     status = int(ended.code or 0)
     if status == _INTERRUPTED:
@@ -122,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except Exception as error:
     if debug or not errors.is_expected(error):
       raise
-    print(f"t5cr: {error}", file=sys.stderr)
+    terminal.say(f"t5cr: {error}", error=True)
     return 1 if isinstance(error, errors.RunError) else 2
   return 0
 

@@ -27,12 +27,52 @@ def check_count(name: str, value: object, least: int = 1) -> None:
     )
 
 
+def check_folder(name: str, path: object) -> None:
+  """Raises UsageError for a folder that TensorFlow or Orbax would misread.
+
+  They take its name for a pattern, a backslash for a slash, and nothing but
+  Unicode.
+
+  Args:
+    name: of the flag or macro, for the message.
+    path: of data sets or checkpoints.
+  """
+  text = str(path)
+  marks = [mark for mark in "*?[\\" if mark in text]
+  if any("\ud800" <= letter <= "\udfff" for letter in text):
+    marks.append("bytes that are no UTF-8")
+  if marks:
+    raise UsageError(
+      f"{name} {text} holds {' and '.join(marks)}, which TensorFlow and Orbax "
+      "read as something else. Choose a folder without."
+    )
+
+
 class RunError(RuntimeError):
   """A run that this process started has failed.
 
   The message shows the end of the run's log and where the whole log is. The
   command line prints it without a traceback and exits with status 1.
   """
+
+
+class Stopped(SystemExit):
+  """A process was asked to end (SIGTERM), and what it had was saved.
+
+  The command line prints the message and exits with status 143, as a process
+  does that the signal itself has ended.
+  """
+
+  STATUS = 143
+
+  def __init__(self, message: str):
+    """Keeps the message.
+
+    Args:
+      message: how far it came, and what to do next.
+    """
+    super().__init__(self.STATUS)
+    self.message = message
 
 
 def is_expected(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
-"""Nested mappings as flat ones, to say in what two of them differ."""
+"""Nested mappings as flat ones, to say in what two of them differ; JSON."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,3 +14,27 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     else:
       leaves[prefix + key] = item
   return leaves
+
+
+def loads(text: str | bytes) -> Any:
+  """What `json.loads` gives, of JSON that may be anybody's.
+
+  Raises:
+    ValueError: it is no JSON, or nested too deep to be read.
+  """
+  try:
+    return json.loads(text)
+  except RecursionError:
+    raise ValueError("it is nested too deep") from None
+
+
+def load_object(text: str | bytes) -> dict[str, Any]:
+  """The same, of what has to be an object.
+
+  Raises:
+    ValueError: it is no JSON object, or nested too deep to be read.
+  """
+  value = loads(text)
+  if not isinstance(value, dict):
+    raise ValueError(f"it is no JSON object but a {type(value).__name__}")
+  return value

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from t5cr import terminal
+
 Progress = Callable[[str, int, int | None, str], None]
 
 ENVIRONMENT_VARIABLE = "T5CR_PROGRESS"
@@ -143,6 +145,7 @@ class Reporter:
       total: all of its units, or None if that is not known.
       unit: what is counted, in the plural: 'steps', 'examples'.
     """
+    stage = terminal.clean(stage)
     now = self._clock()
     known = self._stages.get(stage)
     if known is None or done < known.done:
@@ -162,6 +165,7 @@ class Reporter:
 
   def say(self, message: str) -> None:
     """Prints a line of its own, above any bars."""
+    message = terminal.clean(message)
     if self.mode == "bar" and self._display is not None:
       self._display.console.print(message, markup=False, highlight=False)
     elif self.mode != "quiet":
@@ -170,6 +174,7 @@ class Reporter:
 
   def drop(self, stage: str) -> None:
     """Takes away the bar of a stage that will not go on."""
+    stage = terminal.clean(stage)
     self._stages.pop(stage, None)
     if stage in self._bars:
       self._display.remove_task(self._bars.pop(stage))

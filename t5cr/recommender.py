@@ -5,7 +5,6 @@ compiled shapes, and TensorFlow is not needed.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from t5cr import errors
+from t5cr import errors, nested
 from t5cr.engine import (
   checkpoints,
   compilation,
@@ -35,6 +34,8 @@ ROLES = ("user", "assistant")
 _CONVERSATION_PREFIX = "redial conversation: "
 # The paper's lengths in tokens (section 2.6).
 _FEATURE_LENGTHS = {"inputs": 512, "targets": 128}
+# A length that a file says may not take all memory.
+_MOST_TOKENS = 1 << 20
 
 Turn = str | tuple[str, str]
 
@@ -118,10 +119,19 @@ def _trained_lengths(found: formats.Found) -> Mapping[str, int] | None:
   """What `run.json` says of the lengths in training."""
   path = found.run / "run.json"
   try:
-    settings = json.loads(path.read_text())["settings"]
-    return settings["TrainData"]["task_feature_lengths"]
+    settings = nested.load_object(path.read_text())["settings"]
+    lengths = settings["TrainData"]["task_feature_lengths"]
+    lengths = {side: lengths[side] for side in _FEATURE_LENGTHS}
   except (OSError, ValueError, KeyError, TypeError):
     return None
+  for side, length in lengths.items():
+    errors.check_count(f"{path}: the length of the {side}", length)
+    if length > _MOST_TOKENS:
+      raise errors.UsageError(
+        f"{path} says that the {side} have {length:,} tokens. That is no T5's "
+        "length: give those wanted, as feature_lengths."
+      )
+  return lengths
 
 
 class Recommender:

@@ -18,13 +18,12 @@ makes the study worth running:
 
 import csv
 import dataclasses
+import errno
 import json
 import pathlib
 import random
-import shutil
-import tempfile
 
-from t5cr_tasks import errors
+from t5cr_tasks import errors, folders
 
 TASTES = {
   "heist": ("heist", "double cross", "gangsters"),
@@ -525,29 +524,34 @@ def write_corpus(
   """
   raw_dir = pathlib.Path(raw_dir)
   if raw_dir.exists() and (not raw_dir.is_dir() or any(raw_dir.iterdir())):
-    raise errors.DataError(
-      f"{raw_dir}: is there already and is not an empty folder. Name a new "
-      "folder for the sample corpus, or delete this one first."
-    )
+    raise _occupied(raw_dir)
   size = size or Size()
   rng = random.Random(seed)
   movies = invent_movies(rng, size)
-  raw_dir.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = pathlib.Path(
-    tempfile.mkdtemp(prefix=f"{raw_dir.name}.", dir=raw_dir.parent)
-  )
-  try:
+  prefix = f".{raw_dir.name}.writing-"
+  with folders.workshop(raw_dir.parent, prefix) as workshop:
+    unfinished = workshop / raw_dir.name
     ratings = _write_movielens(unfinished / "movielens", rng, movies, size)
     _write_redial(unfinished / "redial", rng, movies, size)
     reviews = invent_reviews(rng, movies, size)
     _write_reviews(unfinished / "reviews", reviews)
-    unfinished.chmod(0o755)  # mkdtemp's folders are private.
-    unfinished.replace(raw_dir)
-  finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+      unfinished.replace(raw_dir)
+    except OSError as error:
+      # Another one has put its files there meanwhile.
+      if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        raise
+      raise _occupied(raw_dir) from error
   return {
     "movies": len(movies),
     "ratings": ratings,
     "dialogues": size.dialogues + size.test_dialogues,
     "reviews": len(reviews),
   }
+
+
+def _occupied(raw_dir: pathlib.Path) -> errors.DataError:
+  return errors.DataError(
+    f"{raw_dir}: is there already and is not an empty folder. Name a new "
+    "folder for the sample corpus, or delete this one first."
+  )

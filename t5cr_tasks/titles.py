@@ -28,13 +28,18 @@ _MOVED_ARTICLE = re.compile(
     (?P<rest>\s*:.*)?""",  # "Crow, The: Wicked Prayer"
   re.IGNORECASE | re.VERBOSE,
 )
-_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z]\w*);")
+# No number of a character has more digits, and Python converts no text of
+# thousands of them.
+_ENTITY = re.compile(r"&(?:#\d{1,20}|#[xX][0-9a-fA-F]{1,20}|[A-Za-z]\w*);")
+# The vocabulary's normalisation makes an @ of these.
+_MARKERS = str.maketrans("＠﹫", "@@")
 _PERCENT = re.compile(r"(?:%[0-9A-F]{2})+")
 _PART = re.compile(r"[^()]+")
+# No title is near that long; one of thousands of articles takes minutes.
+_MAX_NAME = 400
 _YEAR_AT_END = re.compile(r"\s*\((\d{4})\)$")
 _YEAR = re.compile(r"\(\d{4}\)")
-# A spreadsheet turned some lone "(2007)" of ReDial's movie list into "-2007".
-_ONLY_YEAR = re.compile(r"\W*(?:\(\d{4}\)|-\d{4})?\W*")
+_WORD = re.compile(r"\w+")
 
 
 def plain_text(text: str) -> str:
@@ -47,7 +52,8 @@ def plain_text(text: str) -> str:
   """
   if "&" in text:
     text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
-  return " ".join(unicodedata.normalize("NFC", text).split())
+  text = unicodedata.normalize("NFC", text).translate(_MARKERS)
+  return " ".join(text.split())
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -69,6 +75,14 @@ def clean_title(raw: str) -> str:
   Returns:
     The clean title; cleaning it again changes nothing.
   """
+  cleaned = _cleaned(raw)
+  while cleaned != raw:  # "&amp;amp;" is two steps away from "&".
+    raw, cleaned = cleaned, _cleaned(cleaned)
+  return cleaned
+
+
+def _cleaned(raw: str) -> str:
+  """One step towards a clean title."""
   if "%" in raw:
     raw = _PERCENT.sub(lambda match: parse.unquote(match[0]), raw)
   title = plain_text(raw).replace(" @ ", " at ").replace("@", "a")
@@ -80,7 +94,7 @@ def clean_title(raw: str) -> str:
 
 def _front_article(part: str) -> str:
   name = part.strip()
-  match = _MOVED_ARTICLE.fullmatch(name)
+  match = len(name) <= _MAX_NAME and _MOVED_ARTICLE.fullmatch(name)
   if not match:
     return part
   article = f"{match['article']} " if match["article"] else match["elided"]
@@ -97,7 +111,15 @@ def has_year(title: str) -> bool:
 
 def is_blank(title: str) -> bool:
   """Whether a title says nothing: empty, or a year alone as in "(2007)"."""
-  return bool(_ONLY_YEAR.fullmatch(title))
+  words = _WORD.finditer(title)
+  first = next(words, None)
+  if first is None:
+    return True
+  if next(words, None) or len(first[0]) != 4 or not first[0].isdecimal():
+    return False
+  before, after = title[: first.start()][-1:], title[first.end() :][:1]
+  # A spreadsheet turned some lone "(2007)" of ReDial's list into "-2007".
+  return before == "-" or (before == "(" and after == ")")
 
 
 def mark_title(title: str) -> str:

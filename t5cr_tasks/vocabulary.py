@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-import pathlib
 import string
 from collections.abc import Callable, Iterator
 
@@ -22,6 +21,7 @@ from sentencepiece.sentencepiece_model_pb2 import (
   ModelProto,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
+from t5cr_tasks import folders
 from t5cr_tasks.errors import DataError
 
 ENVIRONMENT_VARIABLE = "T5CR_VOCABULARY"
@@ -160,11 +160,7 @@ def train(
       f" {data_dir} ({error}). Use a larger corpus or another size."
     ) from error
   content = _with_extra_ids(model.getvalue())
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  unfinished.write_bytes(content.SerializeToString())
-  unfinished.replace(path)
+  folders.write_whole(path, content.SerializeToString())
   return len(content.pieces)
 
 

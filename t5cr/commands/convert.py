@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from t5cr import errors, progress
+from t5cr import errors, progress, terminal
 
 
 class Target(enum.StrEnum):
@@ -88,4 +88,4 @@ def convert(
     place = engine.convert(
       found, destination, formats.Format(to.value), options, reporter
     )
-  typer.echo(f"Wrote {place}")
+  terminal.say(f"Wrote {place}")

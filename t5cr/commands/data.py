@@ -1,6 +1,7 @@
 """`t5cr data`, `t5cr tasks` and `t5cr probes`."""
 
 import pathlib
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -23,8 +24,10 @@ def data_sample(
   from t5cr_tasks import sample
 
   for name, count in sample.write_corpus(raw, seed=seed).items():
-    typer.echo(f"{name}: {count}")
-  typer.echo(f"Build its data sets with `t5cr data build --raw {raw}`.")
+    terminal.say(f"{name}: {count}")
+  terminal.say(
+    f"Build its data sets with `t5cr data build --raw {shlex.quote(str(raw))}`."
+  )
 
 
 @data_app.command("fetch")
@@ -53,7 +56,9 @@ def data_fetch(
       reporter.say(f"{raw / name}: {what}. {source.terms}")
   reviews = raw / "reviews" / "reviews.csv"
   if not only and not reviews.is_file():
-    typer.echo(f"{reviews}: not there. {_REVIEWS_HELP} --raw {raw}")
+    terminal.say(
+      f"{reviews}: not there. {_REVIEWS_HELP} --raw {shlex.quote(str(raw))}"
+    )
 
 
 _REVIEWS_HELP = """The reviews cannot be fetched for you: they have no stable
@@ -158,7 +163,9 @@ def data_vocabulary(
 
   with progress.Reporter() as reporter:
     ids = vocabulary.train(tfds_data_dir, out, size, seed, progress=reporter)
-  typer.echo(f"{out}: {ids:,} ids. Use it with T5CR_VOCABULARY={out}")
+  terminal.say(
+    f"{out}: {ids:,} ids. Use it with T5CR_VOCABULARY={shlex.quote(str(out))}"
+  )
 
 
 @tasks_app.command("list")
@@ -245,7 +252,7 @@ def probes_build(
   for name, entry in results.items():
     leak = entry["leak"]
     if leak:
-      typer.echo(
+      terminal.say(
         f"{name}: training dialogues name {leak['named']:,} of "
         f"{leak['pairs']:,} pairs ({leak['share']:.1%})."
       )

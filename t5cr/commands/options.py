@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from t5cr import errors, terminal
+
 
 def _path(text: str) -> Any:
   """A path, which may be of a bucket."""
@@ -13,6 +15,16 @@ def _path(text: str) -> Any:
   from etils import epath
 
   return epath.Path(text)
+
+
+def _data_dir(text: str) -> Any:
+  """A path of data sets."""
+  try:
+    errors.check_folder("The folder", text)
+  except errors.UsageError as error:
+    # typer tells nothing but the value of a ValueError.
+    raise typer.BadParameter(terminal.clean(str(error))) from error
+  return _path(text)
 
 
 Raw = Annotated[
@@ -28,7 +40,7 @@ DataDir = Annotated[
   pathlib.Path,
   typer.Option(
     "--tfds_data_dir",
-    parser=_path,
+    parser=_data_dir,
     metavar="DIR",
     help="Where the TFDS data sets are.",
   ),
@@ -37,7 +49,7 @@ SomeDataDir = Annotated[
   pathlib.Path | None,
   typer.Option(
     "--tfds_data_dir",
-    parser=_path,
+    parser=_data_dir,
     metavar="DIR",
     help="Where the TFDS data sets are.",
   ),

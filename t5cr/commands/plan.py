@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from t5cr import errors, progress
+from t5cr import errors, progress, terminal
 from t5cr.commands import engine
 
 _RATE = "Of a chip, instead of the published one."
@@ -87,7 +87,7 @@ def plan(
     gin_file, gin_bindings or [], engine.commas(gin_search_paths)
   )
   for line in assumed:
-    typer.echo(line, err=True)
+    terminal.say(line, error=True)
   # Ends as Ctrl-C does: the process that compiles is ended too.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   with progress.Reporter() as reporter:

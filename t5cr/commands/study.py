@@ -1,8 +1,10 @@
 """`t5cr reproduce`, `t5cr report` and `t5cr doctor`."""
 
+import contextlib
 import pathlib
 import signal
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -52,13 +54,14 @@ def reproduce(
     raise errors.UsageError("--quick and --rows exclude each other: drop one.")
   if jobs is not None and jobs < 1:
     raise errors.UsageError(f"--jobs {jobs} is not above 0.")
+  if out:  # It holds data sets.
+    errors.check_folder("--out", out)
   chosen = tuple(variants.QUICK_ROWS if quick else variants.ROWS)
   if rows:
     chosen = tuple(name.strip() for name in rows.split(","))
   is_sample = corpus == settings.SAMPLE
-  # Ends as Ctrl-C does: the rows that run are ended too.
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
-  with progress.Reporter() as reporter:
+  reporter = _Ending()
+  with reporter, reporter.on_signals():
     study.reproduce(
       settings.Settings(
         corpus=corpus,
@@ -72,6 +75,54 @@ def reproduce(
       jobs=jobs,
       reporter=reporter,
     )
+
+
+class _Ending(progress.Reporter):
+  """A reporter of work that signals end in order: the rows first.
+
+  Python raises what a signal asks for wherever it is; in a callback of a
+  library that is lost. The next report of progress raises it again.
+  """
+
+  _asked: BaseException | None = None
+
+  def __call__(self, *given: Any) -> None:
+    """Reports progress, unless the process was asked to end."""
+    self._check()
+    super().__call__(*given)
+
+  def say(self, message: str) -> None:
+    """Prints a line, unless the process was asked to end."""
+    self._check()
+    super().say(message)
+
+  def _check(self) -> None:
+    if self._asked is not None:
+      raise self._asked
+
+  @contextlib.contextmanager
+  def on_signals(self) -> Iterator[None]:
+    """Takes Ctrl-C, SIGTERM and SIGHUP while a block runs."""
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+      # `nohup` has one ignored.
+      if signal.getsignal(number) is not signal.SIG_IGN:
+        before[number] = signal.signal(number, self._end)
+    try:
+      yield
+    finally:
+      for number, handler in before.items():
+        signal.signal(number, handler)
+
+  def _end(self, number: int, frame: Any) -> None:
+    del frame
+    self._asked = errors.Stopped(
+      f"{signal.Signals(number).name} ended the study. What is done is kept: "
+      "the same command goes on from here."
+    )
+    if number == signal.SIGINT:
+      self._asked = KeyboardInterrupt()
+    raise self._asked
 
 
 def report(
@@ -123,7 +174,7 @@ def report(
     checked = claims.check(written)
     for claim in checked:
       mark = {True: "met", False: "NOT met", None: "-"}[claim.met]
-      typer.echo(f"{mark:7}  {claim.text}: {claim.detail}")
+      terminal.say(f"{mark:7}  {claim.text}: {claim.detail}")
     if any(claim.met is False for claim in checked):
       raise typer.Exit(1)
 
@@ -140,11 +191,11 @@ def _write_report(given, out, against):
         f"{len(given)} folders were given: say where their report goes, with "
         "--out."
       )
-    out = given[0].path / "report"
+    out = reports.own_folder(given[0].path)
   with progress.Reporter() as reporter:
     written = reports.write_several(given, out, against, reporter)
   terminal.show(summary.overview(written))
-  typer.echo(f"The report is in {out}.")
+  terminal.say(f"The report is in {out}.")
   return written
 
 
@@ -211,14 +262,14 @@ def baselines(
       tfds_data_dir, out, options=chosen, only=only, progress=reporter
     )
   for name, status in results.items():
-    typer.echo(f"{name}: {status}")
+    terminal.say(f"{name}: {status}")
   if all(status.startswith("skipped") for status in results.values()):
     raise errors.UsageError(
       f"--tfds_data_dir {tfds_data_dir}: no baseline can be measured on it. "
       "Build the data sets with `t5cr data build`, the probes with `t5cr "
       "probes build`."
     )
-  typer.echo(f"The run folders are in {out}.")
+  terminal.say(f"The run folders are in {out}.")
 
 
 def doctor(tfds_data_dir: options.SomeDataDir = None) -> None:

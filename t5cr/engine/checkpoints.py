@@ -2,24 +2,31 @@
 
 A checkpoint has three items: `state`, parameters and optimizer as t5x lays them
 out, so that t5x restores it as its own; `dataset`, the position of the training
-data; `config`, the shape of the model. It is written under a temporary name
-while training goes on, then renamed, and does not depend on the mesh or on the
+data; `config`, the shape of the model and the checksums of the arrays. It is
+written under a temporary name while training goes on, read back, compared with
+its checksums, and only then renamed; it does not depend on the mesh or on the
 number of processes. Those of other formats (`formats`) are read in the same
 way.
 """
 
 import dataclasses
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
 from t5cr import errors
-from t5cr.engine import formats, partitioning, processes, train_state
+from t5cr.engine import (
+  checksums,
+  formats,
+  partitioning,
+  positions,
+  processes,
+  train_state,
+)
 from t5cr.engine.config import T5Config
 from t5cr.engine.formats import Format, Found
 from t5cr.engine.train_state import TrainState
@@ -28,52 +35,61 @@ from t5cr.engine.train_state import TrainState
 _FREE_FIELDS = ("dropout_rate", "dtype", "scan_layers")
 
 
-class Positioned(Protocol):
-  """An iterator whose position can be written to and read from files."""
+def newest_good(model_dir: str | os.PathLike) -> tuple[Found, dict[int, str]]:
+  """Finds what a run goes on from: its newest checkpoint that is whole.
 
-  def save(self, filename: epath.Path) -> None:
-    """Writes the position after the last batch that was handed out."""
+  It is read and compared with its checksums, by the first process. Newer ones,
+  damaged, are renamed to `damaged_checkpoint_<step>`.
 
-  def restore(self, filename: epath.Path) -> None:
-    """Goes on from the position that `save` wrote."""
+  Args:
+    model_dir: a run folder with checkpoints.
 
+  Returns:
+    (the checkpoint, {step of each damaged one: what is wrong with it}).
 
-# All processes read the same batches, so there is one position.
-_POSITION_FILE = "process_0-of-1"
-
-
-class _PositionHandler(ocp.CheckpointHandler):
-  """Lets Orbax write an iterator's position beside the arrays.
-
-  It is not an asynchronous handler on purpose: the position has to be written
-  before training takes the next batch.
+  Raises:
+    UsageError: none of them is whole; nothing was changed.
   """
+  folder = formats.absolute(model_dir)
+  damaged: dict[int, str] = {}
+  good = -1
+  if processes.is_first():
+    for step in reversed(formats.folders(folder)):
+      reason = _problem(folder / f"{formats.PREFIX}_{step}")
+      if reason is None:
+        good = step
+        break
+      damaged[step] = reason
+  good = processes.from_first(good)
+  if good < 0:
+    told = "; ".join(f"step {step}: {why}" for step, why in damaged.items())
+    raise errors.UsageError(
+      f"None of the checkpoints in {folder} is whole ({told}). Nothing was "
+      "changed. Copy them again, or remove them to start anew."
+    )
+  for step in damaged:
+    _set_aside(folder / f"{formats.PREFIX}_{step}")
+  processes.wait("damaged checkpoints set aside")
+  return formats.find(folder / f"{formats.PREFIX}_{good}"), damaged
 
-  def save(self, directory: epath.Path, args: "_PositionSave") -> None:
-    if processes.is_first():
-      args.iterator.save(epath.Path(directory) / _POSITION_FILE)
 
-  def restore(self, directory: epath.Path, args: "_PositionRestore") -> None:
-    path = epath.Path(directory) / _POSITION_FILE
-    if not list(path.parent.glob(path.name + "*")):
-      raise errors.UsageError(
-        f"The checkpoint has no position of the training data: {path}* is "
-        "missing. Copy it again, or start anew from it with "
-        "INITIAL_CHECKPOINT_PATH and another MODEL_DIR."
-      )
-    args.iterator.restore(path)
+def _problem(path: epath.Path) -> str | None:
+  if formats.identify(path) is None:
+    return "it is not finished, or parts of it are missing"
+  try:
+    found = formats.find(path)
+    return checksums.problem(found) or positions.problem(found)
+  except errors.UsageError as error:
+    return str(error)
 
 
-@ocp.args.register_with_handler(_PositionHandler, for_save=True)
-@dataclasses.dataclass
-class _PositionSave(ocp.args.CheckpointArgs):
-  iterator: Positioned
-
-
-@ocp.args.register_with_handler(_PositionHandler, for_restore=True)
-@dataclasses.dataclass
-class _PositionRestore(ocp.args.CheckpointArgs):
-  iterator: Positioned
+def _set_aside(path: epath.Path) -> None:
+  """Renames a damaged checkpoint: nothing that was there is lost."""
+  place, number = path.parent / f"damaged_{path.name}", 1
+  while place.exists():
+    number += 1
+    place = path.parent / f"damaged_{path.name}.{number}"
+  path.rename(place)
 
 
 def differing_fields(
@@ -151,17 +167,17 @@ def restore_params(
   stored = found.metadata
   train_state.check_shapes(stored["target"], wanted, found.path)
   restored = formats.restore(found, {"target": _placed(wanted, mesh)})
+  checksums.check_restored(found, restored, partitioning.replicated(mesh))
   return restored["target"], config, found.step
 
 
 def restore_state(
-  path: str | os.PathLike,
+  path: str | os.PathLike | Found,
   state: TrainState,
   config: T5Config,
   mesh: jax.sharding.Mesh,
-  iterator: Positioned | None = None,
 ) -> TrainState:
-  """Loads all that training goes on from.
+  """Loads parameters and optimizer that training goes on from.
 
   Where a checkpoint holds no optimizer state (Hugging Face's, or parameters
   that were converted alone), the optimizer starts fresh at the step of the
@@ -172,15 +188,13 @@ def restore_state(
     state: shapes of the structure to restore.
     config: the model that is to be trained.
     mesh: where to place the arrays.
-    iterator: put at the saved position; None leaves data out of it, as for
-      an initial checkpoint of another run.
 
   Returns:
     The state at that step.
 
   Raises:
-    UsageError: there is no such checkpoint, or it is of another model or
-      another optimizer.
+    UsageError: there is no such checkpoint, it is damaged, or of another
+      model or another optimizer.
   """
   found = _find(path)
   check_model(found, config)
@@ -191,11 +205,9 @@ def restore_state(
   if "param_states" not in stored:
     return _without_optimizer(found, state, wanted, mesh)
   _check_optimizer(found, stored["param_states"], wanted)
-  restored = train_state.from_t5x(formats.restore(found, wanted), state)
-  # A checkpoint written before any data was read has no position.
-  if iterator is not None and (found.path / "dataset").exists():
-    formats.read_items(found.path, dataset=_PositionRestore(iterator))
-  return restored
+  restored = formats.restore(found, wanted)
+  checksums.check_restored(found, restored, place)
+  return train_state.from_t5x(restored, state)
 
 
 def _check_optimizer(found: Found, stored: Any, wanted: Any) -> None:
@@ -234,68 +246,3 @@ def _without_optimizer(
   step = partitioning.place(np.int32(found.step), place)
   tree = train_state.to_t5x(TrainState(step, params, opt_state), None)
   return train_state.from_t5x(tree, state)
-
-
-class Writer:
-  """Writes the checkpoints of one run, in the background, the last N kept.
-
-  Use it as a context manager: leaving it waits for what is being written.
-  """
-
-  def __init__(self, model_dir: str | os.PathLike, *, keep: int | None = None):
-    """Opens a run folder.
-
-    Args:
-      model_dir: the run folder; made if missing.
-      keep: how many of the latest checkpoints to keep, None for all.
-    """
-    self._manager = ocp.CheckpointManager(
-      formats.absolute(model_dir),
-      options=ocp.CheckpointManagerOptions(
-        step_prefix=formats.PREFIX,
-        max_to_keep=keep,
-        cleanup_tmp_directories=True,
-        save_root_metadata=False,
-      ),
-    )
-
-  def __enter__(self) -> "Writer":
-    """Nothing to do: the folder is open."""
-    return self
-
-  def __exit__(self, kind, error, trace) -> None:
-    """Waits for the last checkpoint to be whole."""
-    # After an error, the other processes may never come to close it too.
-    if error is None or jax.process_count() == 1:
-      self._manager.close()
-
-  def save(
-    self,
-    step: int,
-    state: TrainState,
-    config: T5Config,
-    iterator: Positioned | None,
-  ) -> None:
-    """Starts to write a checkpoint; returns once its values are copied.
-
-    Args:
-      step: names the folder; one that is there already is left as it is.
-      state: copied before this returns, so that its buffers may be donated.
-      config: the model's shape.
-      iterator: its position is written before this returns; None where no
-        data was read.
-    """
-    if step in self._manager.all_steps():
-      return
-    tree = train_state.to_t5x(state, np.zeros((1,), np.float32))
-    items: dict[str, Any] = {
-      "state": ocp.args.PyTreeSave(tree),
-      "config": ocp.args.JsonSave({"model": dataclasses.asdict(config)}),
-    }
-    if iterator is not None:
-      items["dataset"] = _PositionSave(iterator)
-    self._manager.save(step, args=ocp.args.Composite(**items))
-
-  def wait(self) -> None:
-    """Waits until every checkpoint that was started is whole."""
-    self._manager.wait_until_finished()

@@ -4,6 +4,22 @@ import dataclasses
 
 DTYPES = ("float32", "bfloat16", "float16")
 
+# Beyond these it is no T5 but a damaged or a hostile file, whose shapes alone
+# would take hours and all memory to write down.
+_MOST_LAYERS = 10_000
+_MOST = 2**31 - 1
+_SIZES = (
+  "vocab_size",
+  "emb_dim",
+  "num_heads",
+  "num_encoder_layers",
+  "num_decoder_layers",
+  "head_dim",
+  "mlp_dim",
+  "relative_attention_num_buckets",
+  "relative_attention_max_distance",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
@@ -43,7 +59,7 @@ class T5Config:
   scan_layers: bool = False
 
   def __post_init__(self):
-    """Raises ValueError for an unknown activation or dtype."""
+    """Raises ValueError for what no T5 has: sizes, activations, a dtype."""
     # gin and JSON hand over lists; a hashable config can be a static argument.
     object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
     unknown = set(self.mlp_activations) - {"relu", "gelu", "silu", "linear"}
@@ -52,6 +68,15 @@ class T5Config:
         f"mlp_activations: unknown {sorted(unknown)}; "
         "known are relu, gelu, silu and linear."
       )
+    for name in _SIZES:
+      size = getattr(self, name)
+      most = _MOST_LAYERS if name.endswith("_layers") else _MOST
+      if size is None and name == "vocab_size":
+        continue  # The tasks' own; it is set before a model is made.
+      if type(size) is not int or not 0 < size <= most:
+        raise ValueError(
+          f"{name} is {size!r:.40}; a T5 has a whole number from 1 to {most:,}."
+        )
     if self.dtype not in DTYPES:
       raise ValueError(
         f"DTYPE: {self.dtype!r} is unknown; known are {', '.join(DTYPES)}."

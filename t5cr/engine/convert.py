@@ -18,6 +18,7 @@ from t5cr.engine import (
   huggingface_tokenizer,
   legacy,
   optimizer,
+  saving,
   train_state,
   vocabulary,
 )
@@ -222,7 +223,7 @@ def _write(
     return
   items: dict[str, Any] = {"state": ocp.args.PyTreeSave(tree)}
   if to is Format.T5CR:
-    items["config"] = ocp.args.JsonSave({"model": dataclasses.asdict(config)})
+    items["config"] = ocp.args.JsonSave(saving.record(tree, config))
   if progress:
     progress("write", 0, None, "arrays")
   # Orbax writes under a temporary name and renames.

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from t5cr import errors
+from t5cr import errors, nested
 from t5cr.engine import huggingface, legacy, partitioning, train_state
 from t5cr.engine.config import T5Config
 from t5cr.engine.train_state import Tree
@@ -74,6 +75,11 @@ class Found:
     return _read_config(self)
 
   @functools.cached_property
+  def record(self) -> dict[str, Any]:
+    """What this engine wrote beside the arrays; {} in other formats."""
+    return _read_record(self) if self.format is Format.T5CR else {}
+
+  @functools.cached_property
   def metadata(self) -> Tree:
     """Shapes and dtypes of all that is stored, as `jax.ShapeDtypeStruct`."""
     return _read_metadata(self)
@@ -87,6 +93,8 @@ def absolute(path: str | os.PathLike) -> epath.Path:
       "working directory is '.'."
     )
   remote = "://" in str(path)
+  if not remote:
+    errors.check_folder("The path", os.path.abspath(path))
   return epath.Path(path if remote else os.path.abspath(path))
 
 
@@ -113,14 +121,28 @@ def steps(model_dir: str | os.PathLike) -> list[int]:
   return sorted(_checkpoints(absolute(model_dir)))
 
 
+def starting(folder: epath.Path, beginning: str) -> list[epath.Path]:
+  """What a folder holds whose names begin so, in order.
+
+  epath's `glob` takes the folder's own name for a pattern too.
+  """
+  found = folder.iterdir() if folder.is_dir() else ()
+  return sorted(path for path in found if path.name.startswith(beginning))
+
+
+def folders(model_dir: str | os.PathLike) -> list[int]:
+  """Steps that a run folder has a checkpoint folder of, whole or not."""
+  directory = absolute(model_dir)
+  found = map(step_of, directory.iterdir() if directory.is_dir() else ())
+  return sorted(step for step in found if step is not None)
+
+
 def _checkpoints(directory: epath.Path) -> dict[int, Format]:
   """The finished checkpoints of a run folder, by their step."""
-  if not directory.is_dir():
-    return {}
   return {
     step: kind
-    for path in directory.iterdir()
-    if (step := step_of(path)) is not None and (kind := identify(path))
+    for step in folders(directory)
+    if (kind := identify(directory / f"{PREFIX}_{step}"))
   }
 
 
@@ -205,16 +227,40 @@ def _read_config(found: Found) -> T5Config:
   if found.format is Format.HF:
     return huggingface.read_config(found.path)
   if found.format is Format.T5CR:
-    path = found.path / "config" / "metadata"
     try:
-      return T5Config(**json.loads(path.read_text())["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-      raise errors.UsageError(
-        f"{path} does not say the shape of the model ({error!r}). Copy the "
-        "checkpoint again, or remove the folder config: the shape is then read "
-        "off the parameters."
-      ) from error
+      return T5Config(**found.record["model"])
+    except (KeyError, TypeError, ValueError) as error:
+      raise _unreadable_record(found, error) from error
   return train_state.config_of(found.metadata["target"])
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+  """A record of JSON values, with the digest that tells if it is damaged."""
+  return {**record, "sha256": _digest(record)}
+
+
+def _read_record(found: Found) -> dict[str, Any]:
+  try:
+    path = found.path / "config" / "metadata"
+    record = nested.load_object(path.read_text())
+    digest = record.pop("sha256", None)
+    if digest is not None and digest != _digest(record):
+      raise ValueError("its sha256 differs")
+  except (OSError, ValueError, AttributeError) as error:
+    raise _unreadable_record(found, error) from error
+  return record
+
+
+def _unreadable_record(found: Found, error: Exception) -> errors.UsageError:
+  return errors.UsageError(
+    f"{found.path / 'config' / 'metadata'} does not say the shape of the model "
+    f"({error!r}). Copy the checkpoint again, or remove the folder config: the "
+    "shape is then read off the parameters."
+  )
 
 
 def _read_metadata(found: Found) -> Tree:
@@ -222,14 +268,15 @@ def _read_metadata(found: Found) -> Tree:
     return {"target": huggingface.read_metadata(found.path)}
   if found.format is Format.T5X_LEGACY:
     return legacy.metadata(found.path)
-  with _damage_told(found):
+  with damage_told(found):
     stored: Any = ocp.PyTreeCheckpointHandler().metadata(found.path / "state")
-  return train_state.nested(
-    {
-      name: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
-      for name, leaf in train_state.flat(stored.tree).items()
-    }
-  )
+    leaves = {}
+    for name, leaf in train_state.flat(stored.tree).items():
+      leaves[name] = jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
+      storage = getattr(leaf, "storage", None)
+      legacy.check_chunks(name, leaf.shape, storage and storage.chunk_shape)
+    train_state.flat(train_state.nested(leaves)["target"])
+  return train_state.nested(leaves)
 
 
 def restore(
@@ -274,7 +321,7 @@ def restore(
 
 
 def _restore_state(found: Found, wanted: Mapping[str, Any]) -> Tree:
-  with _damage_told(found):
+  with damage_told(found):
     return ocp.PyTreeCheckpointHandler().restore(
       found.path / "state",
       args=ocp.args.PyTreeRestore(
@@ -286,10 +333,12 @@ def _restore_state(found: Found, wanted: Mapping[str, Any]) -> Tree:
 
 
 @contextlib.contextmanager
-def _damage_told(found: Found) -> Iterator[None]:
+def damage_told(found: Found) -> Iterator[None]:
   """Turns what Orbax and TensorStore raise into a UsageError."""
   try:
     yield
+  except errors.UsageError:
+    raise
   # Orbax raises plain exceptions around those of its libraries.
   except Exception as error:
     message = str(error.__cause__ or error).partition(" [tensorstore_spec")[0]
@@ -298,10 +347,3 @@ def _damage_told(found: Found) -> Iterator[None]:
       f"{found.path / 'state'} cannot be read ({reason}). If it is damaged, "
       "copy the checkpoint again or use another."
     ) from error
-
-
-def read_items(path: epath.Path, **items: Any) -> Any:
-  """Reads items of a checkpoint that this engine wrote."""
-  handler = ocp.CompositeCheckpointHandler()
-  with ocp.Checkpointer(handler) as checkpointer:
-    return checkpointer.restore(path, args=ocp.args.Composite(**items))

@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import os
 import pathlib
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import gin
 from gin import config as gin_internals
 
 from t5cr import errors
+from t5cr.engine import gin_trust
 
 _MACRO = "gin.macro"
 
@@ -42,6 +44,14 @@ def _plain_errors() -> Iterator[None]:
     raise errors.UsageError(
       f"{_first_words(error)} Files that gin files include are looked for in "
       f"--gin_search_paths and {gin_root()}."
+    ) from error
+  except RecursionError:
+    raise errors.UsageError(
+      "In the gin files: a value is nested too deep."
+    ) from None
+  except tokenize.TokenError as error:
+    raise errors.UsageError(
+      f"In the gin files: {error.args[0]}; a bracket or a quote is not closed."
     ) from error
   except (ValueError, SyntaxError, ImportError, AttributeError) as error:
     raise errors.UsageError(f"In the gin files: {error}") from error
@@ -177,17 +187,19 @@ def parse(
     The whole configuration as a gin file.
 
   Raises:
-    UsageError: a file cannot be read, a name is unknown, or a macro has no
-      value.
+    UsageError: a file cannot be read, a name is unknown, a macro has no
+      value, or a file of a run folder says what it may not (`gin_trust`).
   """
   gin.clear_config()
   folders = [*map(str, gin_search_paths), str(gin_root())]
-  with _plain_errors(), _searching(folders):
+  guard = gin_trust.Guard(gin_root())
+  with _plain_errors(), _searching(folders), guard.watching():
     for path in gin_files:
       gin.parse_config_file(_locate(path, folders))
     before = _macros()
     for binding in gin_bindings:
       _parse_binding(binding)
+    guard.check()
     _check_spelling(before)
     _check_complete()
     gin_internals.find_unknown_references_hook(gin_internals._CONFIG)

@@ -1,13 +1,12 @@
 """The shape of a T5, as Hugging Face's `config.json` says it."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from t5cr import errors
+from t5cr import errors, nested
 from t5cr.engine.config import T5Config
 from t5cr.engine.huggingface_weights import Weights
 
@@ -38,9 +37,9 @@ def read(path: pathlib.Path, weights: Weights) -> T5Config:
     UsageError: it is no T5 that the engine can run.
   """
   try:
-    known = json.loads(path.read_text("utf-8"))
+    known = nested.load_object(path.read_text("utf-8"))
     kind = known.get("model_type")
-  except (ValueError, AttributeError) as error:
+  except ValueError as error:
     raise errors.UsageError(
       f"{path} is no JSON object ({error}). Copy or download it again."
     ) from error
@@ -57,7 +56,7 @@ def read(path: pathlib.Path, weights: Weights) -> T5Config:
     )
   _check_counts(path, known)
   try:
-    return T5Config(
+    config = T5Config(
       vocab_size=known["vocab_size"],
       emb_dim=known["d_model"],
       num_heads=known["num_heads"],
@@ -80,6 +79,20 @@ def read(path: pathlib.Path, weights: Weights) -> T5Config:
     raise errors.UsageError(
       f"{path} has no {error.args[0]}, which says the model's shape."
     ) from error
+  except ValueError as error:
+    if isinstance(error, errors.UsageError):
+      raise
+    raise errors.UsageError(
+      f"{path}: {error} Copy or download it again."
+    ) from error
+  # Before the shapes of so many layers are written down.
+  layers = config.num_encoder_layers + config.num_decoder_layers
+  if layers > len(weights.names):
+    raise errors.UsageError(
+      f"{path} says that there are {layers:,} layers, but {weights.source} "
+      f"holds {len(weights.names):,} tensors. Copy or download it again."
+    )
+  return config
 
 
 def _check_counts(path: pathlib.Path, known: Mapping[str, Any]) -> None:

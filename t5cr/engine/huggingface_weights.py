@@ -7,14 +7,14 @@ import pathlib
 import pickle
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from t5cr import errors
+from t5cr import errors, nested
 from t5cr.progress import Progress
 
 INDEX_SUFFIX = ".index.json"
@@ -130,11 +130,16 @@ def open_folder(folder: pathlib.Path) -> Iterator[Weights]:
 def _shards(index: pathlib.Path) -> list[pathlib.Path]:
   """The files that an index names, all of which are there."""
   try:
-    names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    held = nested.load_object(index.read_text("utf-8"))
+    names = {str(name) for name in held["weight_map"].values()}
   except (ValueError, KeyError, AttributeError, TypeError) as error:
     raise _damaged(index, f"no weight_map can be read ({error!r})") from error
   # A shard lies beside its index, whatever an index from elsewhere says.
-  outside = sorted(name for name in names if os.path.basename(name) != name)
+  outside = sorted(
+    name
+    for name in names
+    if os.path.basename(name) != name or name in ("", ".", "..")
+  )
   if outside:
     raise _damaged(index, f"{outside[0]} is no file name")
   paths = [index.parent / name for name in sorted(names)]
@@ -207,6 +212,9 @@ def _pickled(path: pathlib.Path) -> dict[str, _Tensor]:
       "dict of the model, as `save_pretrained` writes it."
     )
 
+  for name, tensor in content.items():
+    _check_dense(path, str(name), tensor)
+
   def to_numpy(name: str) -> np.ndarray:
     tensor = content[name].detach().contiguous()
     if tensor.dtype == torch.bfloat16:  # numpy has none of its own
@@ -217,6 +225,17 @@ def _pickled(path: pathlib.Path) -> dict[str, _Tensor]:
     name: _Tensor(str(tensor.dtype).removeprefix("torch."), to_numpy)
     for name, tensor in content.items()
   }
+
+
+def _check_dense(path: pathlib.Path, name: str, tensor: Any) -> None:
+  """Refuses a tensor that would be larger in memory than it is in the file."""
+  import torch  # pyright: ignore[reportMissingImports]
+
+  if tensor.layout is torch.strided:
+    held = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() <= held:
+      return
+  raise _damaged(path, f"{name} is no plain tensor with values of its own")
 
 
 def write(

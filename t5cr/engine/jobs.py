@@ -9,7 +9,7 @@ from t5cr.engine.config import T5Config
 from t5cr.engine.evaluate import EvalConfig
 from t5cr.engine.inference import check_mode
 from t5cr.engine.partitioning import MeshConfig
-from t5cr.engine.train import TrainConfig, TrainData
+from t5cr.engine.train_config import TrainConfig, TrainData
 
 # Settings that may change from one start of a run to the next.
 _FREE_TRAIN_FIELDS = (
@@ -18,6 +18,9 @@ _FREE_TRAIN_FIELDS = (
   "checkpoints_to_keep",
   "log_period",
   "eval_period",
+  "on_nonfinite",
+  "nonfinite_limit",
+  "exploding_loss",
 )
 
 

@@ -5,8 +5,9 @@ state, and one zarr array for each large leaf, named by its path with dots
 (`target.encoder.encoder_norm.scale/`). Small leaves stand in the index itself.
 """
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +25,11 @@ from t5cr.progress import Progress
 INDEX = "checkpoint"
 
 _VERSION = 3
+# Elements of a chunk that are never too many.
+_LEAST_CHUNK = 1 << 20
+_MOST_DEEP = 50
+# What reading an index that is something else raises, somewhere.
+_MISSHAPEN = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
 # Arrays that are being read or written at the same time.
 _AT_ONCE = 16
 
@@ -43,21 +49,40 @@ def _index(path: epath.Path) -> dict[str, Any]:
         "converted (gs://t5-data/pretrained_models/t5x), or convert it with "
         "t5x."
       )
+    # It holds no code: arrays of objects, which would be pickles, are refused.
     restored: Any = serialization.msgpack_restore(content)
-    tree = restored["optimizer"]
-  except (msgpack.exceptions.UnpackException, KeyError, ValueError) as error:
-    if isinstance(error, errors.UsageError):
-      raise
+    index = dict(_leaves(restored["optimizer"]))
+    for name, leaf in index.items():
+      _check_leaf(name, leaf)
+    return index
+  except errors.UsageError:
+    raise
+  except (*_MISSHAPEN, msgpack.exceptions.UnpackException) as error:
     raise errors.UsageError(
       f"{path / INDEX} is no index of a t5x checkpoint ({error!r:.99}). Copy "
       "the checkpoint again."
     ) from error
-  return dict(_leaves(tree))
+
+
+def _check_leaf(name: str, leaf: Any) -> None:
+  """Raises an error unless a leaf is an array of numbers, or describes one."""
+  if leaf is None:
+    return
+  if isinstance(leaf, Mapping):
+    shape = leaf["metadata"]["shape"]
+    if not all(isinstance(n, int) and 0 <= n < 2**40 for n in shape):
+      raise ValueError(f"{name} has the shape {shape!r:.40}")
+    leaf = np.empty(0, _dtype(leaf["dtype"]))
+  dtype = np.asarray(leaf).dtype
+  if dtype.kind != "b" and not jax.numpy.issubdtype(dtype, np.number):
+    raise ValueError(f"{name} is of {dtype}")
 
 
 def _leaves(
   tree: Mapping[str, Any], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Any]]:
+  if len(path) > _MOST_DEEP:
+    raise ValueError("it is nested too deep")
   for name, value in tree.items():
     here = (*path, str(name))
     if isinstance(value, Mapping) and "kvstore" not in value:
@@ -90,9 +115,16 @@ def metadata(path: epath.Path) -> Tree:
       shape, dtype = np.shape(leaf), np.asarray(leaf).dtype
     return jax.ShapeDtypeStruct(tuple(shape), _dtype(dtype))
 
-  return train_state.nested(
-    {name: described(leaf) for name, leaf in _index(path).items()}
-  )
+  leaves = {name: described(leaf) for name, leaf in _index(path).items()}
+  try:
+    tree = train_state.nested(leaves)
+    tree["target"].items()
+    return tree
+  except _MISSHAPEN as error:
+    raise errors.UsageError(
+      f"{path / INDEX} holds no tree of parameters ({error!r:.99}). Copy the "
+      "checkpoint again."
+    ) from error
 
 
 def _dtype(name: Any) -> np.dtype:
@@ -146,6 +178,9 @@ def _read(
     source = np.asarray(stored)
   if tuple(source.shape) != tuple(leaf.shape):
     raise ValueError(f"its shape is {tuple(source.shape)}, not {leaf.shape}")
+  if isinstance(source, ts.TensorStore):
+    chunk = source.chunk_layout.read_chunk.shape or ()
+    check_chunks(name, source.shape, [n or 1 for n in chunk])
 
   def part(where: Any) -> np.ndarray:
     value = source[where]
@@ -154,6 +189,22 @@ def _read(
     return np.asarray(value).astype(_dtype(leaf.dtype))
 
   return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
+
+
+def check_chunks(
+  name: str, shape: Sequence[int], chunk: Sequence[int] | None
+) -> None:
+  """Refuses chunks far beyond their array.
+
+  TensorStore makes room for a whole one; where there is none, the process ends
+  at once.
+
+  Raises:
+    ValueError: it names the array.
+  """
+  chunk = tuple(chunk or ())
+  if math.prod(chunk) > max(_LEAST_CHUNK, 2 * math.prod(shape)):
+    raise ValueError(f"{name} is {tuple(shape)}, in chunks of {chunk}")
 
 
 def write(

@@ -19,6 +19,7 @@ from t5cr.engine import (
   compilation,
   decode,
   evaluate,
+  events,
   formats,
   gin_config,
   inference,
@@ -26,19 +27,21 @@ from t5cr.engine import (
   partitioning,
   processes,
   runs,
+  stopping,
   vocabulary,
 )
 from t5cr.engine import train as training
 from t5cr.engine.config import T5Config
 from t5cr.engine.gin_config import gin_root
+from t5cr.engine.train_config import TrainConfig, TrainData
 from t5cr.progress import Progress
 
 __all__ = ["eval", "gin_root", "infer", "score", "train"]
 
 for _class in (
   T5Config,
-  training.TrainData,
-  training.TrainConfig,
+  TrainData,
+  TrainConfig,
   evaluate.EvalConfig,
   decode.Decoding,
   partitioning.MeshConfig,
@@ -141,13 +144,14 @@ def train(
   runs.check_same(run.model_dir, settings)
   if run.initial_checkpoint_path and not formats.steps(run.model_dir):
     _check_initial(run)
-  record = runs.Record(run.model_dir, _about(run, settings, data))
-  runs.write(epath.Path(run.model_dir) / "config.gin", config)
-  # With it, the folder is all that `t5cr.load` and `t5cr convert` need.
-  pieces = feed.vocabulary_model(mixture)
-  if pieces:
-    runs.write(epath.Path(run.model_dir) / vocabulary.FILE, pieces)
-  return _train(run, names, mesh, record, progress)
+  with runs.locked(run.model_dir):
+    record = runs.Record(run.model_dir, _about(run, settings, data))
+    runs.write(epath.Path(run.model_dir) / "config.gin", config)
+    # With it, the folder is all that `t5cr.load` and `t5cr convert` need.
+    pieces = feed.vocabulary_model(mixture)
+    if pieces:
+      runs.write(epath.Path(run.model_dir) / vocabulary.FILE, pieces)
+    return _train(run, names, mesh, record, progress)
 
 
 def eval(  # noqa: A001 (the command's name)
@@ -361,7 +365,10 @@ def _train(
       model = evaluate.Model(state.params, run.model, mesh)
       results.update(_evaluate_new(run, model, names, step, record, progress))
 
-  with record.spent("total"):
+  mixture = run.data.mixture_or_task_name
+  told = events.Events(folder, lambda batch: feed.texts(mixture, batch))
+  stop = stopping.Request()
+  with record.spent("total"), stop.on_sigterm():
     training.train(
       run.config,
       run.model,
@@ -375,6 +382,8 @@ def _train(
         else None,
         evaluate=evaluate_state,
         progress=progress,
+        note=told.note,
+        stop=stop,
       ),
     )
   return results

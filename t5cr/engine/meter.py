@@ -1,5 +1,6 @@
 """What a training run does with its time: rates, and the wait for data."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent import futures
@@ -8,8 +9,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-# Steps that may be under way while the host prepares the next batch.
-_LOOKAHEAD = 2
+from t5cr.engine import sanity
+
 # The tokens of both sides.
 _TOKENS = ("encoder_input_tokens", "decoder_target_tokens")
 
@@ -64,27 +65,31 @@ class Meter:
     """Adds the sums of a step, and keeps the host from running far ahead."""
     self._sums.append(sums)
     self._ends.append(self._watcher.submit(_end_of, sums["loss"]))
-    if len(self._sums) > _LOOKAHEAD:
-      self._sums[-1 - _LOOKAHEAD]["loss"].block_until_ready()
+    if len(self._sums) > sanity.LOOKAHEAD:
+      self._sums[-1 - sanity.LOOKAHEAD]["loss"].block_until_ready()
 
   def read(self, step: int) -> dict[str, float]:
     """Metrics of the interval that ends at `step`; begins the next.
 
     Returns:
-      `learning_rate` of the step; means over the interval: `loss` in nats a
-      target token, tokens (of both sides), target tokens and steps a second,
+      `learning_rate` of the step; `nonfinite_steps` that were left out; means
+      over the interval: `loss` in nats a target token, `gradient_norm` of a
+      step, tokens (of both sides), target tokens and steps a second,
       `padding_share`, the share of both sides' places that hold no token, and
       `data_wait_share`, the share of the time without work for the devices.
     """
     fetched = jax.device_get(self._sums)
     total = {
       name: float(np.sum([sums[name] for sums in fetched]))
-      for name in fetched[0]
+      for name in ("loss", "target_tokens", "tokens")
     }
+    norms = [sums["gradient_norm"] for sums in fetched if sums["finite"]]
     seconds = time.perf_counter() - self._started
     metrics = {
       "loss": total["loss"] / max(total["target_tokens"], 1.0),
       "learning_rate": np.asarray(self._schedule(step - 1)).item(),
+      "gradient_norm": float(np.mean(norms)) if norms else math.nan,
+      "nonfinite_steps": len(fetched) - len(norms),
       "tokens_per_second": total["tokens"] / seconds,
       "target_tokens_per_second": total["target_tokens"] / seconds,
       "steps_per_second": len(fetched) / seconds,

@@ -139,7 +139,7 @@ def _start(found: Mapping[str, Any]) -> None:
   """Joins the other processes."""
   patience = _whole(os.environ, START_SECONDS, 1)
   heartbeat = _whole(os.environ, HEARTBEAT_SECONDS, 1)
-  # It would keep SIGTERM from ending a process.
+  # It would take SIGTERM, which `stopping` does.
   jax.config.update("jax_enable_preemption_service", False)
   # JAX itself aborts the process, with a stack trace and no name in it.
   late = threading.Timer(patience, _give_up, (found, patience))
@@ -196,6 +196,9 @@ def _leave(error: BaseException) -> NoReturn:
   if isinstance(error, KeyboardInterrupt):
     _say(f"Interrupted. {_RESTART}", *who)
     _exit(130)
+  if isinstance(error, errors.Stopped):
+    _say(error.message, *who)
+    _exit(error.STATUS)
   if errors.is_expected(error):
     _say(str(error), *who)
     _exit(1 if isinstance(error, errors.RunError) else 2)
@@ -232,6 +235,13 @@ def wait(name: str) -> None:
   """Waits until all processes are at this place."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
+
+
+def from_first(value: int) -> int:
+  """The number that the first process has."""
+  if jax.process_count() == 1:
+    return value
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def agree(what: str, value: Any, remedy: str) -> None:

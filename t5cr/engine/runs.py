@@ -7,6 +7,8 @@ another run, or results on other data, is refused and left as it is.
 """
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -57,23 +59,31 @@ def write(path: epath.Path, content: str | bytes) -> None:
     return
   path.parent.mkdir(parents=True, exist_ok=True)
   scratch = path.parent / f".{path.name}.tmp"
+  scratch.unlink(missing_ok=True)  # a link there would be written through
   if isinstance(content, str):
     content = content.encode()
-  scratch.write_bytes(content)
-  scratch.replace(path)
+  try:
+    scratch.write_bytes(content)
+    scratch.replace(path)
+  except OSError as error:
+    scratch.unlink(missing_ok=True)
+    # Python names no file where the disk turns out to be full.
+    raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def read(model_dir: str | os.PathLike) -> dict[str, Any]:
   """What `run.json` holds; {} if there is none."""
   path = epath.Path(model_dir) / FILE
-  if not path.exists():
-    return {}
+  return _read(path) if path.exists() else {}
+
+
+def _read(path: epath.Path) -> dict[str, Any]:
   try:
-    return json.loads(path.read_text())
+    return nested.load_object(path.read_text())
   except ValueError as error:
     raise errors.UsageError(
-      f"{path} is no JSON ({error}). Choose another MODEL_DIR, or move that "
-      "folder away to start anew."
+      f"{path} is no JSON object ({error}). Choose another folder, or move "
+      "that one away to start anew."
     ) from error
 
 
@@ -98,6 +108,8 @@ def check_same(
         "program or version wrote it. Choose a new MODEL_DIR."
       )
     return
+  if not formats.folders(model_dir):
+    return  # It failed before its first checkpoint: nothing is lost.
   there = nested.flat(known.get("settings", {}))
   here = nested.flat(plain(settings))
   differing = [
@@ -139,7 +151,7 @@ def claim_output(
       results on another edition of the data.
   """
   about = folder / RESULTS_FILE
-  known = json.loads(about.read_text()) if about.exists() else {}
+  known = _read(about) if about.exists() else {}
   before = known.get("data", {})
   changed = [
     name for name in data if before.get(name, data[name]) != data[name]
@@ -164,6 +176,35 @@ def claim_output(
   }
   write(about, json.dumps({**mine, **environment()}, indent=2) + "\n")
   write(folder / "config.gin", text)
+
+
+@contextlib.contextmanager
+def locked(model_dir: str | os.PathLike) -> Iterator[None]:
+  """Keeps other trainings out of a run folder while a block runs.
+
+  Raises:
+    UsageError: one is under way there.
+  """
+  folder = formats.absolute(model_dir)
+  if "://" in str(folder) or not processes.is_first():
+    yield
+    return
+  folder.mkdir(parents=True, exist_ok=True)
+  # The folder itself is locked, so that no file of the lock stays in it.
+  handle = os.open(folder, os.O_RDONLY)
+  try:
+    try:
+      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+        raise
+      raise errors.UsageError(
+        f"MODEL_DIR {folder}: another process is training there. Wait until it "
+        "has ended, or choose another MODEL_DIR."
+      ) from error
+    yield
+  finally:
+    os.close(handle)
 
 
 def environment() -> dict[str, Any]:
@@ -197,6 +238,8 @@ class Record:
     self._path = epath.Path(model_dir) / FILE
     known = read(model_dir)
     processes.wait(f"{FILE} was read")  # before the first writes it
+    if known.get("settings") != plain(values).get("settings"):
+      known = {}  # of a run that never came to a checkpoint
     self.values = {
       **known,
       **plain(values),

@@ -6,7 +6,6 @@ same seed gives the same parameters, whether or not it was interrupted.
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -19,118 +18,28 @@ from absl import logging
 
 from t5cr import errors
 from t5cr.engine import (
-  checkpoints,
-  formats,
   losses,
   meter,
   model,
   optimizer,
   partitioning,
-  processes,
+  positions,
+  resume,
+  sanity,
+  saving,
   schedules,
+  stopping,
 )
 from t5cr.engine.config import T5Config
+from t5cr.engine.train_config import (
+  REAL_TARGET_TOKENS,
+  TrainConfig,
+)
 from t5cr.engine.train_state import TrainState
 from t5cr.progress import Progress
 
-# What LOSS_NORMALIZING_FACTOR calls the number of target tokens in a batch;
-# the word is t5x's.
-REAL_TARGET_TOKENS = "NUM_REAL_TARGET_TOKENS"
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainData:
-  """What a model is trained on.
-
-  Attributes:
-    mixture_or_task_name: a registered seqio Mixture or Task.
-    task_feature_lengths: most tokens of a row, `{"inputs": …, "targets": …}`;
-      longer text is truncated.
-    batch_size: rows of a batch over all devices; a packed row holds several
-      examples.
-    split: of the data sets.
-    seed: of shuffling, mixing and sampling preprocessors.
-    pack: put as many examples into a row as fit.
-    shuffle: the examples.
-    use_cached: read what seqio's caching wrote instead of preprocessing.
-    threads: of the tf.data pipeline; few, so that training keeps its cores.
-  """
-
-  mixture_or_task_name: str
-  task_feature_lengths: Mapping[str, int]
-  batch_size: int
-  split: str = "train"
-  seed: int = 0
-  pack: bool = True
-  shuffle: bool = True
-  use_cached: bool = False
-  threads: int = 2
-
-  def __post_init__(self):
-    """Raises UsageError for numbers that cannot be used."""
-    errors.check_count("BATCH_SIZE", self.batch_size)
-    errors.check_count("SEED", self.seed, least=0)
-    errors.check_count("DATA_THREADS", self.threads)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-  """How a model is trained.
-
-  Attributes:
-    train_steps: the step to stop at, those of an initial checkpoint included.
-    learning_rate: Adafactor's, relative to the scale of each parameter.
-    learning_rate_schedule: 'constant', or how it falls to 0 at `train_steps`:
-      'linear', 'cosine'; or 'rsqrt', as 1 / sqrt(step / warmup_steps).
-    warmup_steps: over which it first rises from 0.
-    loss_normalizing_factor: what the summed loss is divided by, a number or
-      'NUM_REAL_TARGET_TOKENS', those of the batch; None leaves the sum.
-    z_loss: coefficient of log(Z)^2.
-    seed: of initial parameters and dropout.
-    checkpoint_period: steps between checkpoints; the last step has one too.
-    checkpoints_to_keep: the latest so many; None for all.
-    log_period: steps between the metrics written.
-    eval_period: steps between evaluations; None evaluates after the last step.
-  """
-
-  train_steps: int
-  learning_rate: float = 0.003
-  learning_rate_schedule: str = "constant"
-  warmup_steps: int = 0
-  loss_normalizing_factor: float | str | None = REAL_TARGET_TOKENS
-  z_loss: float = 1e-4
-  seed: int = 0
-  checkpoint_period: int = 1000
-  checkpoints_to_keep: int | None = 3
-  log_period: int = 50
-  eval_period: int | None = None
-
-  def __post_init__(self):
-    """Raises UsageError for values that cannot be used."""
-    schedules.check(self.learning_rate_schedule)
-    _check_factor(self.loss_normalizing_factor)
-    if self.train_steps < 0:
-      raise errors.UsageError(
-        f"TRAIN_STEPS is {self.train_steps}; it cannot be negative."
-      )
-    for name in ("checkpoint_period", "log_period"):
-      if getattr(self, name) < 1:
-        raise errors.UsageError(f"{name.upper()} must be at least 1.")
-
-
-def _check_factor(factor: Any) -> None:
-  """Raises UsageError for a LOSS_NORMALIZING_FACTOR that cannot be used."""
-  if factor is None or factor == REAL_TARGET_TOKENS:
-    return
-  number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
-  if not number or factor <= 0:
-    raise errors.UsageError(
-      f"LOSS_NORMALIZING_FACTOR is {factor!r}; it has to be a number above 0, "
-      f"'{REAL_TARGET_TOKENS}' (those of the batch), or None (the sum)."
-    )
-
-
-class Batches(checkpoints.Positioned, Protocol):
+class Batches(positions.Positioned, Protocol):
   """Endless training batches whose position can be kept."""
 
   def __next__(self) -> Mapping[str, np.ndarray]:
@@ -157,11 +66,16 @@ class Hooks:
     evaluate: called with (state, step) every `eval_period` steps and after
       the last.
     progress: called as progress("train", step, train_steps, "steps").
+    note: called with what happens besides: `event`, `step`, and what belongs
+      to it (see `events`).
+    stop: whether the process was asked to end.
   """
 
   metric_writer: MetricWriter | None = None
   evaluate: Callable[[TrainState, int], None] | None = None
   progress: Progress | None = None
+  note: Callable[[dict[str, Any]], None] = lambda event: None
+  stop: stopping.Request = dataclasses.field(default_factory=stopping.Request)
 
 
 def _schedule(config: TrainConfig) -> optax.Schedule:
@@ -220,8 +134,12 @@ def make_train_step(
     mesh: where the state lies.
 
   Returns:
-    A function from (state, batch) to (state after the step, sums over the
-    batch: `loss` in nats with z-loss, `target_tokens`, `tokens` of both sides).
+    A function from (state, batch) to (state after the step, numbers of it).
+    The numbers are sums over the batch, 0 where the step is not finite: `loss`
+    in nats with z-loss, `target_tokens`, `tokens` of both sides; and
+    `step_loss`, the loss of a target token, `gradient_norm`, and `finite`,
+    whether both are. A step that is not finite leaves parameters and moments as
+    they are.
   """
   tx = make_optimizer(config)
   if model_config.scan_layers:
@@ -243,10 +161,24 @@ def make_train_step(
       return loss / _divisor(config, weight), (loss, weight)
 
     gradients, (loss, weight) = jax.grad(loss_fn, has_aux=True)(state.params)
+    squares = [jnp.sum(jnp.square(g)) for g in jax.tree.leaves(gradients)]
+    norm = jnp.sqrt(sum(squares))
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     inputs = jnp.sum(batch["encoder_input_tokens"] != 0)
     sums = {"loss": loss, "target_tokens": weight, "tokens": inputs + weight}
+    sums = {name: jnp.where(finite, total, 0) for name, total in sums.items()}
+    sums["step_loss"] = loss / jnp.maximum(weight, 1.0)
+    sums |= {"gradient_norm": norm, "finite": finite}
+
+    def changed(new: jax.Array, old: jax.Array) -> jax.Array:
+      # Counters go on, as the step does.
+      return jnp.where(finite, new, old) if new.ndim else new
+
+    params, opt_state = jax.tree.map(
+      changed, (params, opt_state), (state.params, state.opt_state)
+    )
     return TrainState(state.step + 1, params, opt_state), sums
 
   shapes = state_shapes(config, model_config)
@@ -268,60 +200,6 @@ def _divisor(
   return 1.0 if factor is None else float(factor)
 
 
-def _check_finite(metrics: Mapping[str, float], step: int) -> None:
-  if not math.isfinite(metrics["loss"]):
-    raise errors.UsageError(
-      f"The loss is {metrics['loss']} at step {step}: training diverged. Lower "
-      "LEARNING_RATE or set WARMUP_STEPS, with a new MODEL_DIR or from an "
-      "earlier checkpoint."
-    )
-
-
-def restore_or_init(
-  config: TrainConfig,
-  model_config: T5Config,
-  mesh: jax.sharding.Mesh,
-  *,
-  model_dir: str | os.PathLike,
-  make_batches: Callable[[], Batches],
-  initial_checkpoint: str | os.PathLike | None = None,
-) -> tuple[TrainState, Batches | None]:
-  """The state to go on from and the data at that position.
-
-  Args:
-    config: how to train.
-    model_config: the model's shape.
-    mesh: where to place the state.
-    model_dir: the run folder; its latest checkpoint comes first.
-    make_batches: called if there are steps left to train.
-    initial_checkpoint: where a run without checkpoints starts from (its
-      parameters, optimizer state and step); None starts from noise.
-
-  Returns:
-    (state, batches or None).
-  """
-  known = formats.steps(model_dir)
-  processes.agree(
-    f"The list of checkpoints in {model_dir}",
-    known,
-    "It has to be one folder for all processes.",
-  )
-  shapes = state_shapes(config, model_config)
-  if known and known[-1] < config.train_steps:
-    batches = make_batches()
-    state = checkpoints.restore_state(
-      model_dir, shapes, model_config, mesh, batches
-    )
-    return state, batches
-  source = model_dir if known else initial_checkpoint
-  if source:
-    state = checkpoints.restore_state(source, shapes, model_config, mesh)
-  else:
-    state = initial_state(config, model_config, mesh)
-  more = int(state.step) < config.train_steps
-  return state, make_batches() if more else None
-
-
 def train(
   config: TrainConfig,
   model_config: T5Config,
@@ -330,44 +208,81 @@ def train(
   model_dir: str | os.PathLike,
   mesh: jax.sharding.Mesh,
   initial_checkpoint: str | os.PathLike | None = None,
-  hooks: Hooks = Hooks(),  # noqa: B008 (frozen)
+  hooks: Hooks | None = None,
 ) -> TrainState:
   """Trains up to `config.train_steps`, from where the run folder stands.
 
   Args:
     config: how to train; `train_steps=0` only writes the first checkpoint.
     model_config: the model's shape.
-    make_batches: makes the training data, from its start.
+    make_batches: makes the training data, from its start; called if there are
+      steps left to train.
     model_dir: receives `checkpoint_<step>`.
     mesh: the devices.
-    initial_checkpoint: see `restore_or_init`.
+    initial_checkpoint: where a run without checkpoints starts from; None
+      starts from noise.
     hooks: metrics, evaluation, progress.
 
   Returns:
     The state after the last step.
 
   Raises:
-    UsageError: a checkpoint does not fit, or the loss is no longer finite.
+    UsageError: no checkpoint can be used or written, or a step is not finite
+      and that is not to be borne.
+    errors.Stopped: asked to end; a checkpoint was saved.
   """
-  state, batches = restore_or_init(
-    config,
-    model_config,
-    mesh,
+  hooks = hooks or Hooks()
+  start = resume.Start(
     model_dir=model_dir,
-    make_batches=make_batches,
     initial_checkpoint=initial_checkpoint,
+    shapes=state_shapes(config, model_config),
+    model_config=model_config,
+    mesh=mesh,
+    fresh=lambda: initial_state(config, model_config, mesh),
+    note=hooks.note,
   )
-  with checkpoints.Writer(model_dir, keep=config.checkpoints_to_keep) as writer:
+  state, found = start.state()
+  batches = None
+  if int(state.step) < config.train_steps:
+    batches = make_batches()
+    if found is not None:
+      positions.restore(found, batches)
+  with (
+    hooks.stop.patience(True),
+    saving.Writer(model_dir, keep=config.checkpoints_to_keep) as writer,
+  ):
     if batches is None:
       writer.save(int(state.step), state, model_config, None)
     else:
       train_step = make_train_step(config, model_config, mesh)
-      trained = _steps(config, state, batches, train_step, mesh, hooks)
-      for state, step in trained:  # noqa: B020 (the old one is donated)
-        writer.save(step, state, model_config, batches)
+      watch = _watch(config, model_config.vocab_size, hooks)
+      going = True
+      while going:
+        going = False
+        trained = _steps(config, state, batches, train_step, mesh, hooks, watch)
+        try:
+          for state, step in trained:  # noqa: B020 (the old one is donated)
+            writer.save(step, state, model_config, batches)
+        except sanity.RollBack:
+          writer.wait()
+          state, _ = start.state()
+          going = True
+  hooks.stop.leave(f"after step {int(state.step)}, which is saved")
   if hooks.evaluate is not None:
     hooks.evaluate(state, int(state.step))
   return state
+
+
+def _watch(
+  config: TrainConfig, vocab_size: int | None, hooks: Hooks
+) -> sanity.Watch:
+  return sanity.Watch(
+    policy=config.on_nonfinite,
+    limit=config.nonfinite_limit,
+    exploding=config.exploding_loss,
+    vocab_size=vocab_size,
+    note=hooks.note,
+  )
 
 
 def _steps(
@@ -377,28 +292,47 @@ def _steps(
   train_step: Callable,
   mesh: jax.sharding.Mesh,
   hooks: Hooks,
+  watch: sanity.Watch,
 ) -> Iterator[tuple[TrainState, int]]:
-  """Trains, and yields (state, step) whenever a checkpoint is due."""
+  """Trains, and yields (state, step) whenever a checkpoint is due.
+
+  Raises:
+    UsageError: a step is not finite, and that stops the run.
+    sanity.RollBack: a step is not finite, and the latest checkpoint is to be
+      gone back to.
+    errors.Stopped: asked to end while evaluating.
+  """
   first, last = int(state.step), config.train_steps
   logging.info("Training from step %d to %d.", first, last)
   clock = meter.Meter(_schedule(config))
   if hooks.progress:
     hooks.progress("train", first, last, "steps")
   for step in range(first + 1, last + 1):
-    batch = partitioning.put_batch(clock.next_batch(batches), mesh)
-    state, sums = train_step(state, batch)
+    batch = clock.next_batch(batches)
+    watch.before(step, batch)
+    state, sums = train_step(state, partitioning.put_batch(batch, mesh))
     clock.add(sums)
-    save = step % config.checkpoint_period == 0 or step == last
+    stop = hooks.stop.agree()
+    save = step % config.checkpoint_period == 0 or step == last or stop
     evaluate = config.eval_period and step % config.eval_period == 0
-    if save or evaluate or step % config.log_period == 0:
-      metrics = clock.read(step)
-      _check_finite(metrics, step)
-      if hooks.metric_writer:
-        hooks.metric_writer.write_scalars(step, metrics)
+    read = save or evaluate or step % config.log_period == 0
+    watch.add(step, batch, sums)
+    watch.check(wait=bool(read))
+    if read and hooks.metric_writer:
+      hooks.metric_writer.write_scalars(step, clock.read(step))
     if save:
+      watch.begin_period()
       yield state, step
+    if stop:
+      break
     if evaluate and hooks.evaluate and step < last:
-      hooks.evaluate(state, step)
+      try:
+        with hooks.stop.patience(False):
+          hooks.evaluate(state, step)
+      except errors.Stopped:
+        if not save:
+          yield state, step
+        raise
     if save or evaluate:
       clock.restart()
     if hooks.progress:

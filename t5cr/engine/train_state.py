@@ -150,18 +150,24 @@ def config_of(params: Mapping[str, Any]) -> T5Config:
   def layers(stack: str) -> int:
     return len({p.split("/")[1] for p in shapes if p.startswith(f"{stack}/la")})
 
-  return T5Config(
-    vocab_size=vocab_size,
-    emb_dim=emb_dim,
-    num_heads=num_heads,
-    num_encoder_layers=layers("encoder"),
-    num_decoder_layers=layers("decoder"),
-    head_dim=joined // num_heads,
-    mlp_dim=mlp_dim,
-    mlp_activations=("gelu", "linear") if gated else ("relu",),
-    logits_via_embedding="decoder/logits_dense/kernel" not in shapes,
-    relative_attention_num_buckets=num_buckets,
-  )
+  try:
+    return T5Config(
+      vocab_size=vocab_size,
+      emb_dim=emb_dim,
+      num_heads=num_heads,
+      num_encoder_layers=layers("encoder"),
+      num_decoder_layers=layers("decoder"),
+      head_dim=joined // num_heads,
+      mlp_dim=mlp_dim,
+      mlp_activations=("gelu", "linear") if gated else ("relu",),
+      logits_via_embedding="decoder/logits_dense/kernel" not in shapes,
+      relative_attention_num_buckets=num_buckets,
+    )
+  except (ValueError, ZeroDivisionError) as error:
+    raise errors.UsageError(
+      f"The parameters are not those of a T5: {error} Copy the checkpoint "
+      "again."
+    ) from error
 
 
 def abstract_params(config: T5Config, dtype: Any = np.float32) -> Tree:

@@ -1,12 +1,11 @@
 """Compares a report with another, row by row and figure by figure."""
 
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from t5cr import errors
+from t5cr import errors, nested
 
 # Of report.json. Reports of before it was written down are of the same.
 SCHEMA = 1
@@ -49,7 +48,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     )
   again = "Write it again with `t5cr report`."
   try:
-    report = json.loads(file.read_text(encoding="utf-8"))
+    report = nested.loads(file.read_text(encoding="utf-8"))
   except ValueError as error:
     raise errors.UsageError(
       f"{file} is damaged: it is no JSON ({error}). {again}"
@@ -66,6 +65,9 @@ def read(path: pathlib.Path) -> dict[str, Any]:
   return report
 
 
+_FIELDS = {"label": str, "engine": str, "data": dict, "examples": dict}
+
+
 def _is_number(value: Any) -> bool:
   return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -76,10 +78,18 @@ def _problem(report: Any) -> str | None:
     return "it has no 'rows'"
   if not isinstance(report.get("data"), dict):
     return "it has no 'data'"
+  sets = report["data"].get("probes") or {}
+  if not isinstance(sets, dict) or not all(
+    isinstance(entry, dict) for entry in sets.values()
+  ):
+    return "data.probes is no set of probes"
   for number, row in enumerate(report["rows"]):
     place = f"rows[{number}]"
     if not isinstance(row, dict) or not isinstance(row.get("name"), str):
       return f"{place} has no name"
+    for field, kind in _FIELDS.items():
+      if not isinstance(row.get(field), (kind, type(None))):
+        return f"{place}.{field} is no {kind.__name__}"
     for kind in ("metrics", "probes"):
       entries = row.get(kind)
       if not isinstance(entries, dict):
@@ -176,7 +186,7 @@ def compare(
     "rows": [
       {
         "name": mine["name"],
-        "label": mine.get("label", mine["name"]),
+        "label": mine.get("label") or mine["name"],
         "there": theirs["name"],
         "engines": [mine.get("engine"), theirs.get("engine")],
       }

@@ -4,6 +4,7 @@ A child writes its progress as JSON lines (`T5CR_PROGRESS=jsonl`); all else that
 it writes goes to its log.
 """
 
+import collections
 import contextlib
 import dataclasses
 import glob
@@ -12,15 +13,18 @@ import pathlib
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import BinaryIO
 
 from t5cr import errors, progress
+from t5cr.study import leash
 
 _TAIL_LINES = 25
-_PATIENCE_SECONDS = 15.0  # between asking a child to end and making it
+# Between asking a child to end, which saves a checkpoint, and making it.
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +68,15 @@ class Outcome:
 
   Attributes:
     job: the job.
-    status: exit status; 0 is success.
+    status: exit status; 0 is success, -9 that signal 9 ended it.
     seconds: how long it ran.
+    tail: the last lines that it wrote, also where its log has no room.
   """
 
   job: Job
   status: int
   seconds: float
+  tail: Sequence[str] = ()
 
 
 Event = Started | Progressed | Outcome
@@ -97,9 +103,14 @@ def default_jobs() -> int:
 
 
 def share_of_cores(slot: int, slots: int) -> tuple[int, ...]:
-  """The cores of one of several equal slots; never none."""
+  """The cores of one of several slots; never none, and as many for each.
+
+  What does not divide evenly is left idle: with more threads in one slot than
+  in another a row would end elsewhere, whatever slot it goes on in.
+  """
   every = cores()
-  return every[slot::slots] or (every[slot % len(every)],)
+  size = max(len(every) // slots, 1)
+  return tuple(every[(slot * size + i) % len(every)] for i in range(size))
 
 
 def thread_environment(threads: int) -> dict[str, str]:
@@ -120,20 +131,17 @@ def thread_environment(threads: int) -> dict[str, str]:
   return variables
 
 
-def tail(log: pathlib.Path, lines: int = _TAIL_LINES) -> str:
-  """The last lines of a log, indented."""
-  text = (
-    log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-  )
-  return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
-
-
 def failure(outcome: Outcome) -> errors.RunError:
   """The error that tells of a job that did not succeed."""
+  how = f"ended with status {outcome.status}"
+  if outcome.status < 0:
+    how = f"was ended by {signal.Signals(-outcome.status).name}"
+  if outcome.status == -signal.SIGKILL:
+    how += ", which the system sends where memory runs out,"
+  last = "\n".join(f"  {line}" for line in outcome.tail)
   return errors.RunError(
-    f"{outcome.job.name} ended with status {outcome.status} after "
-    f"{progress.duration(outcome.seconds)}. Its log ends so:\n"
-    f"{tail(outcome.job.log)}\n"
+    f"{outcome.job.name} {how} after "
+    f"{progress.duration(outcome.seconds)}. Its log ends so:\n{last}\n"
     f"The whole log is {outcome.job.log}. Mend the cause and run the same "
     "command again: what is done is kept."
   )
@@ -148,6 +156,7 @@ class _Child:
   process: subprocess.Popen
   started: float
   reader: threading.Thread
+  tail: collections.deque[str]
 
 
 def run(
@@ -161,7 +170,8 @@ def run(
   Args:
     jobs: what to run.
     slots: how many at once; on a CPU each has an equal share of the cores.
-    lock_file: a descriptor that the children inherit.
+    lock_file: a descriptor that the children inherit, to which their process
+      ids are written.
 
   Yields:
     What happens. `Started` comes before the process is there, so that the
@@ -188,7 +198,8 @@ def run(
           yield messages.get()
         status = child.process.returncode
         failed = failed or status != 0
-        yield Outcome(child.job, status, time.monotonic() - child.started)
+        spent = time.monotonic() - child.started
+        yield Outcome(child.job, status, spent, tuple(child.tail))
   finally:
     _end(running)
 
@@ -200,7 +211,7 @@ def _start(
   messages: queue.Queue,
   lock_file: int | None,
 ) -> _Child:
-  """Starts a job in a session of its own, pinned to its cores.
+  """Starts a job in a session of its own, on a leash, pinned to its cores.
 
   A job has its share of the cores also while others are idle: how many threads
   add up a sum decides its last digits, and so where a training ends.
@@ -214,51 +225,79 @@ def _start(
     environment |= thread_environment(len(share))
   job.log.parent.mkdir(parents=True, exist_ok=True)
   log = job.log.open("ab")
-  now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-  log.write(f"== {now} {' '.join(job.command)}\n".encode())
-  log.flush()
-  process = subprocess.Popen(
-    job.command,
-    stdin=subprocess.DEVNULL,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,  # through one pipe, so that order is kept
-    env=environment,
-    start_new_session=True,
-    pass_fds=() if lock_file is None else (lock_file,),
-  )
-  if pinned and hasattr(os, "sched_setaffinity"):
-    with contextlib.suppress(ProcessLookupError):
-      os.sched_setaffinity(process.pid, share)
+  try:
+    now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    log.write(f"== {now} {' '.join(job.command)}\n".encode())
+    log.flush()
+    process = subprocess.Popen(
+      (*_leash(share if pinned else ()), *job.command),
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,  # through one pipe, so that order is kept
+      env=environment,
+      start_new_session=True,
+      pass_fds=() if lock_file is None else (lock_file,),
+    )
+  except BaseException:
+    log.close()
+    raise
+  if lock_file is not None:
+    with contextlib.suppress(OSError):  # It only helps who has to end it.
+      os.write(lock_file, f"{process.pid}\n".encode())
+  tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
   reader = threading.Thread(
-    target=_read, args=(job, process, log, messages), daemon=True
+    target=_read, args=(job, process, log, tail, messages), daemon=True
   )
   reader.start()
-  return _Child(job, slot, process, time.monotonic(), reader)
+  return _Child(job, slot, process, time.monotonic(), reader, tail)
+
+
+def _leash(share: Sequence[int]) -> tuple[str, ...]:
+  """What goes before a command: see `leash`."""
+  alone = (sys.executable, "-I", "-S", leash.__file__)
+  return (*alone, str(os.getpid()), ",".join(map(str, share)))
 
 
 def _read(
-  job: Job, process: subprocess.Popen, log: BinaryIO, messages: queue.Queue
+  job: Job,
+  process: subprocess.Popen,
+  log: BinaryIO,
+  tail: collections.deque[str],
+  messages: queue.Queue,
 ) -> None:
   """Sorts a child's output into progress and log, until it closes."""
   assert process.stdout is not None
-  with log, process.stdout:
-    for raw in process.stdout:
-      parsed = progress.parse_line(raw.decode("utf-8", "replace"))
-      if parsed is None:
-        log.write(raw)
-        log.flush()
-      else:
-        messages.put(Progressed(job, *parsed))
+  with contextlib.suppress(OSError), log:
+    with process.stdout:
+      for raw in process.stdout:
+        text = raw.decode("utf-8", "replace")
+        parsed = progress.parse_line(text)
+        if parsed is not None:
+          messages.put(Progressed(job, *parsed))
+          continue
+        tail.append(text.rstrip("\n"))
+        # A full disk is the child's to tell of; it is read on, or it would
+        # wait for ever.
+        with contextlib.suppress(OSError):
+          log.write(raw)
+          log.flush()
 
 
 def _end(running: Sequence[_Child]) -> None:
   """Ends the children that this process started, and what they started."""
-  for sent in (signal.SIGTERM, signal.SIGKILL):
-    for child in running:
-      if child.process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-          os.killpg(child.process.pid, sent)
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    for child in running:
-      with contextlib.suppress(subprocess.TimeoutExpired):
-        child.process.wait(max(0.0, deadline - time.monotonic()))
+  try:
+    _send(running, signal.SIGTERM)
+  finally:  # At once if a second Ctrl-C comes while they are waited for.
+    _send(running, signal.SIGKILL)
+
+
+def _send(running: Sequence[_Child], number: signal.Signals) -> None:
+  """Sends a signal to those that still run, and waits until they ended."""
+  for child in running:
+    if child.process.poll() is None:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.process.pid, number)
+  deadline = time.monotonic() + _PATIENCE_SECONDS
+  for child in running:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      child.process.wait(max(0.0, deadline - time.monotonic()))

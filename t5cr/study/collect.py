@@ -18,7 +18,6 @@ other task the first of `predict`, `predict_with_aux` and `score`.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -27,7 +26,7 @@ from typing import Any
 
 from etils import epath
 
-from t5cr import errors
+from t5cr import errors, nested, terminal
 from t5cr.progress import Progress
 from t5cr.study import stages, statistics, variants
 
@@ -118,7 +117,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
   with epath.Path(path).open(encoding="utf-8") as file:
     for number, line in enumerate(file, start=1):
       try:
-        value = json.loads(line)
+        value = nested.loads(line)
       except ValueError as error:
         raise errors.UsageError(
           f"{path}, line {number}, is no JSON ({error}). Evaluate the run "
@@ -152,6 +151,7 @@ def read_run(directory: pathlib.Path, name: str | None = None) -> Run:
     lines = read_lines(path)
     if lines:
       task = path.name.removesuffix(_METRICS)
+      errors.check_count(f"{path}: the last step", lines[-1].get("step"), 0)
       metrics[task] = lines[-1]
       files[task] = [evaluated / f"{task}-{lines[-1]['step']:06}.jsonl"]
   files |= _inferred(directory, metrics)
@@ -162,8 +162,9 @@ def read_run(directory: pathlib.Path, name: str | None = None) -> Run:
       "what inference wrote, or the folder of a study."
     )
   row = variants.ROWS.get(name)
-  about = stages.read_json(directory / "run.json") or {}
+  about = stages.read_object(directory / "run.json")
   label = row.label if row else given or about.get("label", name)
+  label = terminal.name(label)
   return Run(name, label, directory, files, metrics, about)
 
 

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import matplotlib
 from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 from matplotlib import lines
@@ -85,10 +86,15 @@ def save(
   """Draws for both themes; the files are written whole or not at all."""
   stem.parent.mkdir(parents=True, exist_ok=True)
   for theme, suffix in ((LIGHT, ""), (DARK, "-dark")):
-    figure = draw(shown, theme)
     path = stem.with_name(f"{stem.name}{suffix}.png")
     temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=160, facecolor=theme.background, format="png")
+    temporary.unlink(missing_ok=True)  # a link there would be written through
+    # Labels and tags are texts, whatever stands between two dollars in them.
+    with matplotlib.rc_context({"text.parse_math": False}):
+      figure = draw(shown, theme)
+      figure.savefig(
+        temporary, dpi=160, facecolor=theme.background, format="png"
+      )
     os.replace(temporary, path)
 
 

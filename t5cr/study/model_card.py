@@ -13,9 +13,11 @@ from typing import Any
 
 from etils import epath
 
-from t5cr import nested
+from t5cr import errors, nested, terminal
+from t5cr.engine import formats
 from t5cr.engine.config import T5Config
 from t5cr.study import collect, stages
+from t5cr.study.markdown import code, literal, row
 
 _DOCUMENTED = "https://arxiv.org/abs/2305.06218"
 _TERMS = {
@@ -68,7 +70,9 @@ def read_run(folder: str | os.PathLike[str], step: int) -> Run:
   """
   directory = epath.Path(folder)
   metrics = {}
-  for path in sorted(directory.glob("inference_eval/*-metrics.jsonl")):
+  for path in formats.starting(directory / "inference_eval", ""):
+    if not path.name.endswith("-metrics.jsonl"):
+      continue
     for line in collect.read_lines(path):
       if line.get("step") == step:
         metrics[path.name.removesuffix("-metrics.jsonl")] = line
@@ -76,7 +80,7 @@ def read_run(folder: str | os.PathLike[str], step: int) -> Run:
   return Run(
     step,
     metrics,
-    stages.read_json(directory / "run.json") or {},
+    stages.read_object(directory / "run.json"),
     _macros(config.read_text("utf-8")) if config.exists() else "",
   )
 
@@ -124,9 +128,25 @@ def model_card(
       sets of this project have the same names for every corpus.
   """
   run = run or Run()
+  try:
+    return _card(name, config, run, base_model, datasets)
+  except (AttributeError, TypeError, ValueError) as error:
+    raise errors.UsageError(
+      f"The run.json beside the checkpoint of {name} is not what a run writes "
+      f"({error!r:.120}). Move it away, and the card says less."
+    ) from error
+
+
+def _card(
+  name: str,
+  config: T5Config,
+  run: Run,
+  base_model: str | None,
+  datasets: Sequence[str],
+) -> str:
   sections = [
     _front_matter(name, run, base_model, datasets),
-    f"# {name}",
+    f"# {literal(name)}",
     _description(config, run),
     _usage(run),
     _results(run),
@@ -179,28 +199,41 @@ def _front_matter(
       "  - task:",
       "      type: text2text-generation",
       "    dataset:",
-      f"      name: {task}",
-      f"      type: {task}",
+      f"      name: {json.dumps(task)}",
+      f"      type: {json.dumps(task)}",
       "    metrics:",
     ]
     for metric, value, _ in _measured(values):
-      lines += [f"    - type: {metric}", f"      value: {value}"]
+      lines += [f"    - type: {json.dumps(metric)}", f"      value: {value}"]
   return "\n".join([*lines, "---"])
 
 
 def _measured(values: Mapping[str, Any]) -> list[tuple[str, float, Any]]:
   """(metric, value, count or None) of an evaluation."""
   return [
-    (metric, value, values.get(f"{metric}_count", values.get("count")))
+    (metric, value, _count(values, metric))
     for metric, value in values.items()
-    if not _NO_METRICS.fullmatch(metric) and isinstance(value, int | float)
+    if not _NO_METRICS.fullmatch(metric) and _is_finite(value)
   ]
+
+
+def _is_finite(value: Any) -> bool:
+  """Whether a value is a number that Markdown and YAML can say."""
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and abs(value) < 1e300  # neither NaN nor infinite
+
+
+def _count(values: Mapping[str, Any], metric: str) -> int | float | None:
+  count = values.get(f"{metric}_count", values.get("count"))
+  return count if _is_finite(count) else None
 
 
 def _description(config: T5Config, run: Run) -> str:
   version = "1.0" if config.logits_via_embedding else "1.1"
   parameters = run.about.get("parameters")
-  size = f", {parameters:,} parameters" if parameters else ""
+  size = ""
+  if isinstance(parameters, int) and parameters:
+    size = f", {parameters:,} parameters"
   return (
     f"A T5 {version} ({config.num_encoder_layers} + "
     f"{config.num_decoder_layers} layers, width {config.emb_dim}{size}) that "
@@ -216,7 +249,9 @@ def _target_length(run: Run) -> int:
     .get("TrainData", {})
     .get("task_feature_lengths", {})
   )
-  return lengths.get("targets", 128)
+  length = lengths.get("targets")
+  # It goes into code that readers copy.
+  return length if isinstance(length, int) else 128
 
 
 def _usage(run: Run) -> str:
@@ -258,34 +293,39 @@ def _results(run: Run) -> str:
   for task, values in run.metrics.items():
     for metric, value, count in _measured(values):
       over = "" if count is None else f"{count:,}"
-      lines.append(f"| `{task}` | `{metric}` | {value:.4g} | {over} |")
+      cells = [code(task), code(metric), f"{value:.4g}", over]
+      lines.append(row(cells))
   return "\n".join(lines)
 
 
 def _recipe(run: Run, base_model: str | None) -> str:
   settings = run.about.get("settings", {})
   lines = ["## Recipe", ""]
-  given = settings.get("initial_checkpoint_path")
+  given = str(settings.get("initial_checkpoint_path") or "")
   start = given if given and _is_remote(given) else base_model
   if start:
-    lines.append(f"Finetuned from `{start}`.")
+    lines.append(f"Finetuned from {code(start)}.")
   elif given:
     lines.append("Finetuned from a checkpoint; which one is not recorded here.")
   elif settings:
     lines.append("Trained from random weights.")
   if run.macros:
-    lines += ["", "The gin macros of the run:", "", "```", run.macros, "```"]
+    macros = terminal.clean(run.macros)
+    # Longer than any in it, which would end it.
+    longest = max(map(len, re.findall("`+", macros)), default=0)
+    fence = "`" * max(3, longest + 1)
+    lines += ["", "The gin macros of the run:", "", fence, macros, fence]
   elif settings:
     told = settings.keys() - {"data", "initial_checkpoint_path"}
     flat = nested.flat({k: v for k, v in settings.items() if k in told})
     lines += ["", "| Setting | Value |", "|---|---|"]
-    lines += [f"| `{key}` | `{value}` |" for key, value in flat.items()]
+    lines += [row([code(key), code(value)]) for key, value in flat.items()]
   else:
     lines.append("No record of the training came with this model.")
   versions = run.about.get("versions", {})
   if versions:
-    lines += ["", "With " + ", ".join(f"{k} {v}" for k, v in versions.items())]
-    lines[-1] += "."
+    told = literal(", ".join(f"{k} {v}" for k, v in versions.items()))
+    lines += ["", f"With {told}."]
   return "\n".join(lines)
 
 
@@ -294,7 +334,10 @@ def _data(run: Run) -> str:
   lines = ["## Data and licences", ""]
   if sources:
     lines += ["| Data set | Fingerprint |", "|---|---|"]
-    lines += [f"| `{name}` | `{d[:16]}` |" for name, d in sources.items()]
+    lines += [
+      row([code(name), code(str(digest)[:16])])
+      for name, digest in sources.items()
+    ]
     lines += [
       "",
       "The names are the same for every corpus, the invented sample too, which",

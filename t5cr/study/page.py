@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from t5cr import terminal
 from t5cr.study import (
   claims,
   drawing,
@@ -12,7 +13,7 @@ from t5cr.study import (
   page_probes,
   variants,
 )
-from t5cr.study.markdown import figure, interval, literal, table
+from t5cr.study.markdown import code, figure, interval, literal, table
 
 _METRIC_LABELS = {
   "bleu": "BLEU",
@@ -34,6 +35,7 @@ def markdown(
   comparison: str = "",
 ) -> str:
   """The report as Markdown; figures lie beside it; `comparison` goes in."""
+  report = _escaped(report)
   sections = [
     _opening(report),
     comparison,
@@ -49,6 +51,24 @@ def markdown(
     page_data.markdown(report),
   ]
   return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _escaped(report: Mapping[str, Any]) -> dict[str, Any]:
+  """The same with the names that somebody gave to rows and engines as text."""
+
+  def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    engine = row.get("engine")
+    return {
+      **row,
+      "label": literal(terminal.name(row["label"])),
+      "engine": literal(terminal.name(engine)) if engine else engine,
+    }
+
+  return {
+    **report,
+    "rows": [shown(row) for row in report["rows"]],
+    "baselines": [shown(row) for row in report.get("baselines", ())],
+  }
 
 
 _FIGURE_3 = """\
@@ -73,7 +93,7 @@ def _opening(report: Mapping[str, Any]) -> str:
       "its figures say nothing about real movies or real conversations."
     )
   elif corpus["name"]:
-    lines.append(f"The corpus is `{corpus['name']}`.")
+    lines.append(f"The corpus is {code(corpus['name'])}.")
   labels = ", ".join(f"{row['label']}" for row in rows) or "none"
   lines.append(
     f"Rows in this report: {labels}. Written by t5cr {report['version']}. The "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from t5cr.study.markdown import literal, table
+from t5cr.study.markdown import code, literal, table
 
 # Digits of a SHA-256 that a page shows; report.json has them all.
 _DIGITS = 12
@@ -40,13 +40,13 @@ def _counts(report: Mapping[str, Any]) -> str:
   for name, entry in sets.items():
     if entry["status"].startswith("skipped"):
       reason = entry["status"].removeprefix("skipped: ")
-      body.append([f"`{name}`", "not built", "", "", "", reason])
+      body.append([code(name), "not built", "", "", "", literal(reason)])
     for what, tally in entry["counts"].items():
       dropped = sum(tally["dropped"].values())
       body.append(
         [
-          f"`{name}`",
-          what.replace("_", " "),
+          code(name),
+          literal(what.replace("_", " ")),
           f"{tally['read']:,}",
           f"{tally['kept']:,}",
           f"{dropped:,}",
@@ -62,7 +62,7 @@ def _reasons(tally: Mapping[str, Any]) -> str:
   """Why things were dropped, and in brackets what was peculiar."""
   words = [f"{count:,} {why}" for why, count in tally["dropped"].items()]
   words += [f"({count:,} {what})" for what, count in tally["noted"].items()]
-  return "; ".join(words)
+  return literal("; ".join(words))
 
 
 def _fingerprints(report: Mapping[str, Any]) -> str:
@@ -76,7 +76,7 @@ def _fingerprints(report: Mapping[str, Any]) -> str:
   if not prints:
     return ""
   body = [
-    [f"`{name}`", f"`{digest[:_DIGITS]}`"]
+    [code(name), code(digest[:_DIGITS])]
     for name, digest in [*files.items(), *prints.items()]
   ]
   words = (

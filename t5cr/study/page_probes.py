@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from t5cr import terminal
 from t5cr.study import drawing, plots_parts, plots_probes, variants
-from t5cr.study.markdown import figure, interval, table
+from t5cr.study.markdown import figure, interval, literal, table
 
 Report = Mapping[str, Any]
 Figures = Mapping[str, drawing.Figure]
@@ -103,7 +104,8 @@ def _phrasings(report: Report, figures: Figures) -> str:
   names = list(dict.fromkeys(name for entry in found for name in entry["by"]))
   counts = sorted({entry["count"] for entry in found})
   words = (
-    f"The same probes in {len(names)} phrasings ({', '.join(names)}; "
+    f"The same probes in {len(names)} phrasings "
+    f"({', '.join(literal(terminal.name(name)) for name in names)}; "
     "`paper` is Table 4's): mean over the phrasings ± their sample standard "
     "deviation, and in brackets the least and the most. "
     f"{' to '.join(f'{n:,}' for n in sorted({counts[0], counts[-1]}))} probes "

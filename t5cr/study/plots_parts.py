@@ -1,10 +1,11 @@
 """The figures of probe scores by negative, by related movie and by tag."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib import figure as figure_lib
 
+from t5cr import terminal
 from t5cr.study import drawing, variants
 
 Report = Mapping[str, Any]
@@ -12,16 +13,29 @@ Rows = Sequence[Mapping[str, Any]]
 
 # A tag with fewer probes says more of chance than of the tag.
 LEAST_TAG_COUNT = 10
+_RANK = "rank of the related movie\n(1 = most related)"
+# Probes that are shown by rank -> (title, label of the x axis).
+_RANKED = {
+  "recommendation": ("Recommendation", _RANK),
+  variants.SEQUENCE_PROBE: ("As a sequence", _RANK),
+  "combination": ("Combination", _RANK),
+  "description": ("Description", "sentence of the review"),
+}
 # So many tags from either end.
 _TAGS_SHOWN = 6
 
 
-def divided(report: Report, kind: str) -> Rows:
-  """The rows with probe scores by `kind`: decile, rank or tag."""
+def divided(
+  report: Report, kind: str, probes: Collection[str] | None = None
+) -> Rows:
+  """The rows with scores by `kind` (decile, rank or tag) of any of `probes`."""
   return [
     row
     for row in report["rows"]
-    if any(entry.get("by", {}).get(kind) for entry in row["probes"].values())
+    if any(
+      entry.get("by", {}).get(kind) and (probes is None or probe in probes)
+      for probe, entry in row["probes"].items()
+    )
   ]
 
 
@@ -45,7 +59,7 @@ def _curves(
     kind: decile or rank.
     panels: probe -> (title, label of the x axis).
   """
-  rows = divided(report, kind)
+  rows = divided(report, kind, panels)
   shown = [
     probe
     for probe in panels
@@ -109,14 +123,7 @@ def deciles(report: Report, theme: drawing.Theme) -> figure_lib.Figure:
 
 def ranks(report: Report, theme: drawing.Theme) -> figure_lib.Figure:
   """Probe scores by the rank of the related movie."""
-  label = "rank of the related movie\n(1 = most related)"
-  panels = {
-    "recommendation": ("Recommendation", label),
-    variants.SEQUENCE_PROBE: ("As a sequence", label),
-    "combination": ("Combination", label),
-    "description": ("Description", "sentence of the review"),
-  }
-  return _curves(report, theme, "rank", panels)
+  return _curves(report, theme, "rank", _RANKED)
 
 
 def ends_of_tags(
@@ -161,7 +168,7 @@ def tags(report: Report, theme: drawing.Theme) -> figure_lib.Figure:
         group = _tag(row, probe, tag)
         if group is None:
           continue
-        labels[place] = f"{tag} ({group['count']})"
+        labels[place] = f"{terminal.name(tag)} ({group['count']})"
         axes.errorbar(
           group["value"],
           place - shift,
@@ -214,13 +221,13 @@ def _tag(
 
 FIGURES: dict[str, tuple[Callable[[Report], Any], Callable, str]] = {
   "deciles": (
-    lambda report: divided(report, "decile"),
+    lambda report: divided(report, "decile", variants.PROBES),
     deciles,
     "Probe scores by which tenth of the popular movies the negative is from, a "
     "line a row.",
   ),
   "ranks": (
-    lambda report: divided(report, "rank"),
+    lambda report: divided(report, "rank", _RANKED),
     ranks,
     "Probe scores by the rank of the related movie, and of the description "
     "probe by the sentence of the review, a line a row.",

@@ -3,13 +3,14 @@
 `report.json` is what other tools read; the pages say the same in words.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import itertools
 import os
 import pathlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import t5cr
@@ -34,6 +35,15 @@ from t5cr.study import (
 from t5cr.study.baselines import build as baselines
 from t5cr.study.baselines import folder
 
+# What reading results raises, somewhere, that are something else.
+_MISSHAPEN = (
+  ArithmeticError,
+  AttributeError,
+  LookupError,
+  RecursionError,
+  TypeError,
+  ValueError,
+)
 _PACKAGES = (
   "flax",
   "jax",
@@ -66,7 +76,8 @@ def write(
     UsageError: the folder holds nothing that was evaluated, or `other` no
       report.
   """
-  return write_several([sources.Source(path)], path / "report", other, progress)
+  folder = own_folder(path)
+  return write_several([sources.Source(path)], folder, other, progress)
 
 
 def write_several(
@@ -106,6 +117,10 @@ def write_several(
   stages.write_text(
     directory / "report.html", web.render(markdown, report, directory)
   )
+  for source in given:
+    own = source.path / "report"
+    if source.is_study and own.resolve() == directory.resolve():
+      stages.note_outputs(source.path, "report", [[own]])
   return report
 
 
@@ -131,7 +146,10 @@ def of(
 
     # The check of titles reads the catalogue that this study built.
     seqio.set_tfds_data_dir_override(str(studies[0] / "data"))
-  estimated = [_estimate(run, progress) for run in runs]
+  estimated = []
+  for run in runs:
+    with _read_as_results(run.directory):
+      estimated.append(_estimate(run, progress))
   sources.check_same_data([row for row, _ in estimated], runs)
   models = [row["engine"] != folder.ENGINE for row, _ in estimated]
   report = _frame(
@@ -148,6 +166,36 @@ def of(
     merged = {name: value for data in known for name, value in data.items()}
     report["data"]["fingerprint"] = merged or None
   return report
+
+
+@contextlib.contextmanager
+def _read_as_results(folder: pathlib.Path) -> Iterator[None]:
+  """Tells of results that are not what an evaluation writes."""
+  try:
+    yield
+  except Exception as error:
+    if errors.is_expected(error) or not isinstance(error, _MISSHAPEN):
+      raise
+    raise errors.UsageError(
+      f"The results in {folder} are not what an evaluation writes "
+      f"({error!r:.120}). Evaluate the run again, or copy it again."
+    ) from error
+
+
+def own_folder(path: pathlib.Path) -> pathlib.Path:
+  """Where a run's or a study's report goes by default.
+
+  Raises:
+    UsageError: that is a link: the folder may be somebody's, and what the link
+      leads to is not.
+  """
+  folder = path / "report"
+  if folder.is_symlink():
+    raise errors.UsageError(
+      f"{folder} is a link to {folder.resolve()}, which could be any folder. "
+      "Say where the report goes, with --out."
+    )
+  return folder
 
 
 def _records(out: pathlib.Path) -> dict[str, Any]:
@@ -251,7 +299,7 @@ def timing(given: Sequence[sources.Source]) -> dict[str, Any]:
       found = _records(source.path).items()
       spent |= {k: v["seconds"] for k, v in found if "seconds" in v}
     else:
-      about = stages.read_json(source.path / "run.json") or {}
+      about = stages.read_object(source.path / "run.json")
       spent[str(source.path)] = about.get("seconds", {})
   now = datetime.datetime.now(datetime.UTC)
   return {"created": now.isoformat(timespec="seconds"), "seconds": spent}
@@ -329,6 +377,8 @@ def _about(run: collect.Run) -> dict[str, Any]:
     for key in ("parameters", "seed", "versions", "machine")
     if key in run.about
   }
+  if not isinstance(kept.get("parameters", 0), int):
+    del kept["parameters"]
   start = run.about.get("settings", {}).get("initial_checkpoint_path")
   return kept | {"pretrained": start is not None}
 

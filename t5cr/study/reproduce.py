@@ -5,7 +5,7 @@
 Everything lies in one folder:
 
     OUT/study.json    the settings that define the study
-    OUT/stages/       what each stage was given and what came out
+    OUT/stages/       what each stage was given, what came out and its files
     OUT/raw/          the sample corpus, if that is the corpus
     OUT/data/         the TFDS data sets
     OUT/vocabulary/   the vocabulary, if the preset trains one
@@ -18,11 +18,11 @@ import dataclasses
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from t5cr import progress, quiet, terminal
-from t5cr.study import rows, stages, variants
+from t5cr.study import disk, opening, rows, stages, variants
 from t5cr.study import settings as settings_lib
 from t5cr.study.baselines import options as baseline_options
 
@@ -48,12 +48,16 @@ def reproduce(
   Raises:
     UsageError: settings that cannot be used, or a folder that holds another
       study; nothing was changed.
-    RunError: a row failed; the others that had started were let finish.
+    RunError: a row failed; the others that had started were let finish. Or the
+      disk is full, or may not be written to.
   """
   settings_lib.check(settings)
   settings = dataclasses.replace(settings, out=settings.out.resolve())
   started = time.monotonic()
-  with stages.open_study(settings.out, settings.defining(), reporter) as study:
+  with (
+    disk.explained(settings.out),
+    opening.open_study(settings.out, settings.defining(), reporter) as study,
+  ):
     raw_dir = _raw(study, settings)
     data = _data(study, settings, raw_dir)
     vocabulary = _vocabulary(study, settings, data)
@@ -92,7 +96,7 @@ def _raw(study: stages.Study, settings: settings_lib.Settings) -> pathlib.Path:
     return sample.write_corpus(raw_dir)
 
   written = [raw_dir / name for name in settings_lib.PUBLISHED_FILES]
-  study.stage("raw", inputs, written, write)
+  study.stage("raw", inputs, lambda _: [written], write)
   return raw_dir
 
 
@@ -101,7 +105,7 @@ def _data(
 ) -> dict[str, Any]:
   """Builds the TFDS data sets; their names -> {status, counts, ...}."""
   data_dir = study.out / "data"
-  known = stages.read_json(study.out / "stages" / "files" / "raw.json")
+  known = study.known_files("raw")
   prints = stages.files_fingerprint(settings_lib.raw_files(raw_dir), known)
   inputs = {name: entry["sha256"] for name, entry in prints.items()}
   inputs["max_bad_lines"] = settings.max_bad_lines
@@ -119,17 +123,23 @@ def _data(
     study.reporter.say(terminal.text(datasets.summary(built)))
     return built
 
-  built = (study.record("data") or {}).get("result", {})
-  outputs = [
-    data_dir / name
+  # Before what is not as it was is taken for damaged.
+  settings_lib.check_standing(data_dir, study.result("data") or {})
+  result = study.stage("data", inputs, _sets_in(data_dir), build)
+  if prints != known:
+    stages.write_json(study.record_path("files/raw"), prints)
+  return result
+
+
+def _sets_in(
+  folder: pathlib.Path,
+) -> Callable[[Mapping[str, Any]], stages.Outputs]:
+  """The folders of the sets that a build reports to have made."""
+  return lambda built: [
+    [folder / name]
     for name, entry in built.items()
     if settings_lib.is_built(entry)
   ]
-  result = study.stage("data", inputs, [data_dir, *outputs], build)
-  settings_lib.check_standing(data_dir, result)
-  if prints != known:
-    stages.write_json(study.out / "stages" / "files" / "raw.json", prints)
-  return result
 
 
 def _vocabulary(
@@ -152,7 +162,7 @@ def _vocabulary(
     return {"ids": ids, "sha256": prints["model"]["sha256"]}
 
   inputs = {"size": size, "data": settings_lib.fingerprints(data)}
-  result = study.stage("vocabulary", inputs, [path], train)
+  result = study.stage("vocabulary", inputs, lambda _: [[path]], train)
   return rows.Vocabulary(path, result["sha256"])
 
 
@@ -181,15 +191,9 @@ def _probes(
     return probes.build(study.out / "data", progress=study.reporter, **options)
 
   inputs = {"data": settings_lib.fingerprints(data), **options}
-  built = (study.record("probes") or {}).get("result", {})
-  outputs = [
-    study.out / "data" / "t5cr_probes" / name
-    for name, entry in built.items()
-    if settings_lib.is_built(entry)
-  ]
-  result = study.stage("probes", inputs, outputs, build)
-  settings_lib.check_standing(study.out / "data" / "t5cr_probes", result)
-  return result
+  folder = study.out / "data" / "t5cr_probes"
+  settings_lib.check_standing(folder, study.result("probes") or {})
+  return study.stage("probes", inputs, _sets_in(folder), build)
 
 
 def _baselines(
@@ -224,13 +228,14 @@ def _baselines(
         study.reporter.say(f"Baseline {name!r} is left out: {why}.")
     return results
 
-  results = (study.record("baselines") or {}).get("result", {})
-  outputs = [
-    study.out / "baselines" / name / "run.json"
-    for name, status in results.items()
-    if not status.startswith("skipped")
-  ]
-  study.stage("baselines", inputs, outputs, measure)
+  def made(results: Mapping[str, str]) -> stages.Outputs:
+    return [
+      [study.out / "baselines" / name]
+      for name, status in results.items()
+      if not status.startswith("skipped")
+    ]
+
+  study.stage("baselines", inputs, made, measure)
 
 
 def _report(study: stages.Study) -> bool:
@@ -246,16 +251,17 @@ def _report(study: stages.Study) -> bool:
     )
     for path in study.out.glob(pattern)
   }
-  known = stages.read_json(study.out / "stages" / "files" / "results.json")
+  known = study.known_files("results")
   prints = stages.files_fingerprint(results, known)
   files = [study.out / "report" / f"report.{end}" for end in _REPORT_ENDS]
   if prints == known and all(path.exists() for path in files):
-    return False
+    if stages.is_whole(study.out, "report"):
+      return False
   quiet.import_tensorflow()
   from t5cr.study import report, summary
 
   study.reporter.say("== report")
   written = report.write(study.out, progress=study.reporter)
   study.reporter.say(summary.text(written))
-  stages.write_json(study.out / "stages" / "files" / "results.json", prints)
+  stages.write_json(study.record_path("files/results"), prints)
   return True

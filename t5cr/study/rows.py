@@ -13,6 +13,7 @@ from t5cr.study import children, settings, stages, variants
 
 # The part of a row's time that is training, for the overall time left.
 _TRAINING_SHARE = 0.85
+_METRICS = "-metrics.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,9 +162,12 @@ def run(
   waiting = {}
   for name in names:
     row = variants.ROWS[name]
-    metrics = f"inference_eval/{variants.DIALOGUE_TASK}-metrics.jsonl"
-    expected = [study.out / "rows" / name / metrics]
-    if not study.stands(f"row_{name}", inputs(chosen, row, made), expected):
+    run_dir = study.out / "rows" / name
+    results = run_dir / "inference_eval"
+    expected = [[results / f"{variants.DIALOGUE_TASK}{_METRICS}"]]
+    if study.stands(f"row_{name}", inputs(chosen, row, made), expected):
+      _check_about(run_dir)
+    else:
       waiting[name] = job(study.out, chosen, row, made)
   if not waiting:
     return False
@@ -185,6 +189,27 @@ def run(
   return True
 
 
+def _check_about(run_dir: pathlib.Path) -> None:
+  """Raises UsageError if the folder of a row does not tell whose it is."""
+  about = run_dir / "run.json"
+  if not stages.is_json(about):
+    raise errors.UsageError(
+      f"{about} is gone or damaged, "
+      "so that nothing tells what the row was trained on. "
+      f"Move {run_dir} away and run the same command again: that row is "
+      "trained anew, all else is kept."
+    )
+
+
+def _results(run_dir: pathlib.Path) -> stages.Outputs:
+  """The results of each task: its metrics, and the outputs that they are of."""
+  folder = run_dir / "inference_eval"
+  return [
+    [path, *sorted(folder.glob(f"{path.name.removesuffix(_METRICS)}-[0-9]*"))]
+    for path in sorted(folder.glob(f"*{_METRICS}"))
+  ]
+
+
 def _run(
   study: stages.Study,
   events: Iterator[children.Event],
@@ -204,6 +229,8 @@ def _run(
       elif isinstance(event, children.Outcome):
         del begun[name]
         if event.status == 0:
+          made = _results(study.out / "rows" / name)
+          stages.note_outputs(study.out, f"row_{name}", made)
           study.finish(f"row_{name}", {}, event.seconds)
         else:
           study.pause(f"row_{name}", event.seconds)

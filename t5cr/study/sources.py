@@ -88,7 +88,7 @@ def data(run: collect.Run) -> dict[str, str] | None:
   Returns:
     None where that is not known: t5x does not record it.
   """
-  results = stages.read_json(run.directory / "results_of.json") or {}
+  results = stages.read_object(run.directory / "results_of.json")
   recorded = run.about.get("data")
   if results:
     recorded = {**results.get("trained_on", {}), **results.get("data", {})}

@@ -1,36 +1,39 @@
-"""The folder of a study: its settings, its lock, and what has been done.
+"""The stages of a study, and what has been done.
 
 Each stage leaves `OUT/stages/NAME.json`: what it was given, what came out, and
-how long it took. A stage is skipped when that record says it is done, what it
-would be given is the same, and its output is still there; whatever moment a
-study is killed at, the next run goes on from the last record.
+how long it took, and `OUT/stages/outputs/NAME.json`: the files that it made. A
+stage is skipped when its record says it is done, what it would be given is the
+same, and its files are as it left them; whatever moment a study is killed at,
+the next run goes on from the last record.
 """
 
-import contextlib
 import dataclasses
 import datetime
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from t5cr import errors, nested, progress
 
-_LOCK_SECONDS = 60.0
-
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all."""
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  temporary.write_text(text, encoding="utf-8")
-  os.replace(temporary, path)
+  temporary.unlink(missing_ok=True)  # a link there would be written through
+  try:
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -48,12 +51,35 @@ def read_json(path: str | os.PathLike[str]) -> Any:
   if not file.exists():
     return None
   try:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return nested.loads(file.read_text(encoding="utf-8"))
   except ValueError as error:
     raise errors.UsageError(
       f"{path} should be JSON that t5cr wrote, but cannot be read ({error}). "
       "Remove it, and what it describes is made again."
     ) from error
+
+
+def is_json(path: pathlib.Path) -> bool:
+  """Whether a file is there and holds JSON."""
+  try:
+    return read_json(path) is not None
+  except errors.UsageError:
+    return False
+
+
+def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Reads a JSON object, also from gs://; {} where there is no such file.
+
+  Raises:
+    UsageError: the file is there and is no JSON object.
+  """
+  value = read_json(path)
+  if value is None or isinstance(value, dict):
+    return value or {}
+  raise errors.UsageError(
+    f"{path} should be a JSON object, and is a {type(value).__name__}. Copy "
+    "the folder again, or remove the file."
+  )
 
 
 def files_fingerprint(
@@ -101,9 +127,13 @@ def _short(value: Any) -> str:
   return text if len(text) <= 60 else text[:57] + "…"
 
 
+# Files and folders, in groups that are made and made again together.
+Outputs = Sequence[Sequence[pathlib.Path]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """A study's folder, opened by `open_study`.
+  """A study's folder, opened by `opening.open_study`.
 
   Attributes:
     out: the folder.
@@ -124,10 +154,47 @@ class Study:
     """A stage's record, or None if it has never been started."""
     return read_json(self.record_path(stage))
 
+  def result(self, stage: str) -> Any:
+    """What a stage that is done gave; None if it is not done."""
+    record = self.record(stage) or {}
+    return record.get("result") if record.get("state") == "done" else None
+
+  def known_files(self, about: str) -> dict[str, Any]:
+    """The fingerprints kept in `stages/files/ABOUT.json`, {} without any."""
+    return read_json(self.record_path(f"files/{about}")) or {}
+
+  def mend(self, stage: str) -> bool:
+    """Removes what a stage made that is not as it left it, with a word.
+
+    Returns:
+      Whether there was any.
+    """
+    damaged = False
+    for group in read_json(_outputs_path(self.out, stage)) or ():
+      lost = _lost(self.out, group)
+      if lost is None:
+        continue
+      damaged = True
+      how = "is damaged" if lost.exists() else "is gone"
+      paths = [_inside(self.out, name) for name in group["paths"]]
+      self.reporter.say(
+        f"{lost} {how}, so {', '.join(map(str, paths))} is made again."
+      )
+      for path in paths:
+        remove(path)
+    return damaged
+
   def stands(
-    self, stage: str, inputs: Mapping[str, Any], outputs: Sequence[pathlib.Path]
+    self, stage: str, inputs: Mapping[str, Any], outputs: Outputs
   ) -> bool:
-    """Whether a stage is done with these inputs and its output is there.
+    """Whether a stage is done with these inputs and its output is whole.
+
+    Output that is damaged is removed.
+
+    Args:
+      stage: its name.
+      inputs: what it would be given.
+      outputs: what it made, to look for where it did not note that.
 
     Raises:
       UsageError: rows have been trained, and this stage had other inputs.
@@ -143,13 +210,17 @@ class Study:
         f"({'; '.join(changed)}). Nothing was changed. Use another --out, or "
         "remove that folder to start over."
       )
-    done = record["state"] == "done" and not changed
-    return done and all(path.exists() for path in outputs)
+    damaged = self.mend(stage)
+    done = record["state"] == "done" and not changed and not damaged
+    return done and all(path.exists() for group in outputs for path in group)
 
   def trained_rows(self) -> list[str]:
     """The rows that have been begun."""
     records = self.out.glob("stages/row_*.json")
-    return sorted(path.stem.removeprefix("row_") for path in records)
+    begun = {path.stem.removeprefix("row_") for path in records}
+    # Also those whose record was lost.
+    begun |= {path.parent.name for path in self.out.glob("rows/*/run.json")}
+    return sorted(begun)
 
   def begin(self, stage: str, inputs: Mapping[str, Any]) -> None:
     """Records that a stage was started, and with what."""
@@ -183,7 +254,7 @@ class Study:
     self,
     name: str,
     inputs: Mapping[str, Any],
-    outputs: Sequence[pathlib.Path],
+    outputs: Callable[[Any], Outputs],
     run: Callable[[], Any],
   ) -> Any:
     """Does a stage, unless it stands.
@@ -191,7 +262,8 @@ class Study:
     Args:
       name: of the stage.
       inputs: all that its result depends on, as JSON values.
-      outputs: paths that must exist for its result to stand.
+      outputs: from what `run` returned to the files and folders that it made;
+        the result stands as long as they are unchanged.
       run: does it and returns a JSON value.
 
     Returns:
@@ -200,99 +272,72 @@ class Study:
     Raises:
       UsageError: its inputs changed after rows were trained on its result.
     """
-    if self.stands(name, inputs, outputs):
-      return (self.record(name) or {})["result"]
+    before = self.result(name)
+    if self.stands(name, inputs, () if before is None else outputs(before)):
+      return before
     self.begin(name, inputs)
     started = time.monotonic()
     self.reporter.say(f"== {name}")
     result = run()
+    note_outputs(self.out, name, outputs(result))
     self.finish(name, result, time.monotonic() - started)
     return result
 
 
-@contextlib.contextmanager
-def open_study(
-  out: pathlib.Path,
-  settings: Mapping[str, Any],
-  reporter: progress.Reporter,
-) -> Iterator[Study]:
-  """Opens a study's folder, alone, and makes it if it is not there.
+def _outputs_path(out: pathlib.Path, stage: str) -> pathlib.Path:
+  return out / "stages" / "outputs" / f"{stage}.json"
 
-  Args:
-    out: the folder.
-    settings: what defines the study, as JSON values.
-    reporter: where progress is shown.
 
-  Yields:
-    The study.
+def note_outputs(out: pathlib.Path, stage: str, outputs: Outputs) -> None:
+  """Records the files that a stage of a study made."""
+  groups = []
+  for group in outputs:
+    files = {
+      str(file.relative_to(out)): file
+      for path in group
+      for file in (path.rglob("*") if path.is_dir() else (path,))
+      if file.is_file()
+    }
+    names = [str(path.relative_to(out)) for path in group]
+    groups.append({"paths": names, "files": files_fingerprint(files, None)})
+  write_json(_outputs_path(out, stage), groups)
+
+
+def _lost(out: pathlib.Path, group: Mapping[str, Any]) -> pathlib.Path | None:
+  """A file of a group that is gone or has changed, None if it is whole."""
+  for name in [*group["paths"], *group["files"]]:
+    if not (out / name).exists():
+      return out / name
+  before = group["files"]
+  now = files_fingerprint({name: out / name for name in before}, before)
+  changed = [n for n in now if now[n]["sha256"] != before[n]["sha256"]]
+  return out / changed[0] if changed else None
+
+
+def _inside(out: pathlib.Path, name: str) -> pathlib.Path:
+  """A path in a study's folder; a record of another's could name any.
 
   Raises:
-    UsageError: the folder holds something else, a study with other settings,
-      or is in use. Nothing in it is changed then.
+    UsageError: it lies elsewhere, also by a link.
   """
-  file = out / "study.json"
-  if out.exists() and not out.is_dir():
+  path = out / name
+  if not path.parent.resolve().is_relative_to(out.resolve()):
     raise errors.UsageError(
-      f"--out {out} is a file; give a folder (it need not exist)."
+      f"{path} is gone or damaged, and lies outside of {out}. Remove it "
+      "yourself, and run the same command again: it is made again."
     )
-  if out.is_dir() and not file.exists():
-    others = sorted(p.name for p in out.iterdir() if p.name != ".lock")
-    if others:
-      more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-      raise errors.UsageError(
-        f"--out {out} holds something else than a study ({others[0]!r}{more}, "
-        "but no study.json). Use an empty folder."
-      )
-  before = read_json(file)
-  if before is not None:
-    changed = differences(before["settings"], settings)
-    if changed:
-      raise errors.UsageError(
-        f"{out} holds a study with other settings ({'; '.join(changed)}). "
-        "Nothing was changed. Use another --out, or ask for the same settings."
-      )
-  out.mkdir(parents=True, exist_ok=True)
-  lock_file = _lock(out / ".lock", reporter)
-  try:
-    if before is None:
-      write_json(file, {"settings": dict(settings)})
-    yield Study(out, reporter, lock_file)
-  finally:
-    os.close(lock_file)
+  return path
 
 
-def _lock(path: pathlib.Path, reporter: progress.Reporter) -> int:
-  """Takes the lock; waits for the children of a run that was killed."""
-  lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-  deadline = time.monotonic() + _LOCK_SECONDS
-  told = False
-  while True:
-    try:
-      fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      break
-    except BlockingIOError:
-      owner = path.read_text().strip()
-      if _is_alive(owner) or time.monotonic() > deadline:
-        os.close(lock_file)
-        raise errors.UsageError(
-          f"{path.parent} is in use by another t5cr reproduce (process "
-          f"{owner or 'unknown'}). Wait until it has ended, or end it, and run "
-          "the same command again."
-        ) from None
-      if not told:
-        reporter.say(f"Waiting for rows in {path.parent} that are ending …")
-        told = True
-      time.sleep(0.2)
-  os.ftruncate(lock_file, 0)
-  os.pwrite(lock_file, str(os.getpid()).encode(), 0)
-  return lock_file
+def is_whole(out: pathlib.Path, stage: str) -> bool:
+  """Whether all that a stage noted is as it left it."""
+  groups = read_json(_outputs_path(out, stage)) or ()
+  return all(_lost(out, group) is None for group in groups)
 
 
-def _is_alive(process_id: str) -> bool:
-  try:
-    os.kill(int(process_id), 0)
-  except PermissionError:
-    return True
-  except (ValueError, ProcessLookupError):
-    return False
-  return True
+def remove(path: pathlib.Path) -> None:
+  """Removes a file, a link or a folder with all that is in it."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ def render(
   body = body.replace("</table>", "</table></div>")
   body = re.sub(_INTERVAL, r"<small>\g<0></small>", body)
   body = re.sub(
-    r'<p><img src="([^"]+)\.png" alt="([^"]*)"\s*/?></p>',
+    r'<p><img src="([\w-]+)\.png" alt="([^"]*)"\s*/?></p>',
     lambda match: _picture(directory, match[1], match[2]),
     body,
   )

@@ -98,6 +98,10 @@ class RawBuilder(writer.LeanBuilder, skip_registration=True):
       example: as `read_splits` gives it.
     """
 
+  @abc.abstractmethod
+  def counted(self, split: str) -> tuple[str, ...]:
+    """The tallies that together keep as many things as a split has examples."""
+
   @property
   def full_name(self) -> str:
     """The name without the version, such as `t5cr_movielens/tags`."""
@@ -173,6 +177,16 @@ class RawBuilder(writer.LeanBuilder, skip_registration=True):
     if example is None:
       raise self.no_example(split, raw_dir)
     self.record_origin(raw_dir)
+
+  def check_written(self, split: str, examples: int) -> None:
+    """Raises InternalError unless all that was kept was written."""
+    kept = sum(self.tallies[name].kept for name in self.counted(split))
+    if examples != kept:
+      raise errors.InternalError(
+        f"{self.full_name}: {kept} examples were kept for the {split} split and"
+        f" {examples} written. The data set was left out. This is a fault of"
+        " t5cr: report it."
+      )
 
   def no_example(self, split: str, raw_dir: pathlib.Path) -> errors.DataError:
     """The error of a split that nothing was left for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,23 @@ class BuildOptions:
   run_length: int = 10
   relevance_above: float = 0.8
 
+  def __post_init__(self):
+    """Raises DataError for a value that makes no sense."""
+    if self.run_length < 1:
+      raise errors.DataError(
+        f"run_length is {self.run_length}; give a number of at least 1."
+      )
+    for name in ("rating_above", "relevance_above"):
+      if not math.isfinite(getattr(self, name)):
+        raise errors.DataError(
+          f"{name} is {getattr(self, name)}; give a plain number."
+        )
+    if self.recommended_from not in ("messages", "questions"):
+      raise errors.DataError(
+        f"recommended_from is {self.recommended_from!r}; give 'messages' or"
+        " 'questions'."
+      )
+
 
 def build(
   raw_dir: str | os.PathLike[str],
@@ -61,7 +79,8 @@ def build(
 
   A set that stands with the same fingerprint (raw files, options, version) is
   left as it is. A new one is written beside it and takes its place when it is
-  complete, so that an error leaves the old one.
+  complete, so that an error leaves the old one. One build at a time writes to
+  a data directory; what a killed one left is cleared away.
 
   Args:
     raw_dir: the RAW folder with redial/, movielens/ and reviews/.
@@ -79,7 +98,8 @@ def build(
     skipped set are empty and its fingerprint is None.
 
   Raises:
-    DataError: bad raw files, or none at all.
+    DataError: bad raw files, or none at all; or another build is writing to
+      the data directory.
   """
   raw_dir = folders.as_path(raw_dir)
   data_dir = folders.as_path(data_dir)
@@ -93,7 +113,36 @@ def build(
       ),
     )
   _check_names(only)
-  settings = dataclasses.asdict(options or BuildOptions())
+  if max_bad_lines < 0:
+    raise errors.DataError(
+      f"max_bad_lines is {max_bad_lines}; give a number of at least 0."
+    )
+  sources = (name for names in files.FOLDERS.values() for name in names)
+  if not any((raw_dir / name).is_dir() for name in sources):
+    raise _no_raw_files(raw_dir)
+  with folders.sole_writer(data_dir):
+    return _build_all(
+      raw_dir,
+      data_dir,
+      options or BuildOptions(),
+      max_bad_lines,
+      only,
+      progress,
+      runner,
+    )
+
+
+def _build_all(
+  raw_dir: pathlib.Path,
+  data_dir: pathlib.Path,
+  options: BuildOptions,
+  max_bad_lines: int,
+  only: Sequence[str] | None,
+  progress: base.Progress | None,
+  runner: Runner | None,
+) -> dict[str, dict[str, Any]]:
+  """`build`, once it may."""
+  settings = dataclasses.asdict(options)
   settings["max_bad_lines"] = max_bad_lines
   results: dict[str, dict[str, Any]] = {}
   for name in only or NAMES:
@@ -124,11 +173,15 @@ def build(
         "fingerprint": None,
       }
   if all(result["fingerprint"] is None for result in results.values()):
-    raise errors.DataError(
-      f"{raw_dir} holds no raw files. Put redial/, movielens/ and reviews/ "
-      "there, or write the sample corpus with `t5cr data sample`."
-    )
+    raise _no_raw_files(raw_dir)
   return results
+
+
+def _no_raw_files(raw_dir: pathlib.Path) -> errors.DataError:
+  return errors.DataError(
+    f"{raw_dir} holds no raw files. Put redial/, movielens/ and reviews/ "
+    "there, or write the sample corpus with `t5cr data sample`."
+  )
 
 
 def _check_names(only: Sequence[str] | None) -> None:
@@ -159,7 +212,7 @@ def _build_one(
   if standing.get("fingerprint") == fingerprint:
     return _result(standing)
   tfds.disable_progress_bar()
-  with folders.workshop(data_dir, ".building-") as workshop:
+  with folders.workshop(data_dir, folders.BUILDING) as workshop:
     builder = make(workshop)
     builder.report(0, None, "files")
     builder.download_and_prepare(
@@ -168,8 +221,21 @@ def _build_one(
         beam_options=runner and runner.pipeline_options(),
       )
     )
+    _check_unchanged(builder.data_path, fingerprint, raw_dir)
     folders.put(builder.data_path, wanted.data_path, workshop)
   return _result(_read_metadata(wanted.data_path))
+
+
+def _check_unchanged(
+  built: os.PathLike[str], fingerprint: str, raw_dir: pathlib.Path
+) -> None:
+  """Raises DataError where the raw files were changed during the build."""
+  if _read_metadata(built).get("fingerprint") != fingerprint:
+    raise errors.DataError(
+      f"{raw_dir}: a raw file was changed while it was read, so that the"
+      " examples are of no one corpus; they were thrown away. Build again when"
+      " the files are complete."
+    )
 
 
 def _read_metadata(path: os.PathLike[str]) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class T5crCatalogue(base.RawBuilder):
     """All of it is the train split."""
     return {"train": self._titles(paths)}
 
+  def counted(self, split: str) -> tuple[str, ...]:
+    """The titles of either source."""
+    return "redial titles", "movielens titles"
+
   def key(self, example: dict[str, Any]) -> int | str | bytes:
     """The title in its corpus."""
     # As bytes, for TFDS takes the backslash in a text for a slash.
@@ -55,14 +59,21 @@ class T5crCatalogue(base.RawBuilder):
 
   def _titles(self, paths: dict[str, pathlib.Path]) -> Iterator[dict[str, Any]]:
     if redial.MOVIE_LIST in paths:
-      found = _distinct(self._redial(paths), self.tallies["redial titles"])
-      yield from ({"title": title, "source": "redial"} for title in found)
+      yield from self._of("redial", self._redial(paths))
     if movielens.MOVIES in paths:
-      movies = movielens.read_movies(
-        paths[movielens.MOVIES], self.bad_lines, counts.Tally()
-      )
-      found = _distinct(movies.values(), self.tallies["movielens titles"])
-      yield from ({"title": title, "source": "movielens"} for title in found)
+      yield from self._of("movielens", self._movielens(paths))
+
+  def _of(self, source: str, found: Iterable[str]) -> Iterator[dict[str, Any]]:
+    tally = self.tallies[f"{source} titles"]
+    bad_before = self.bad_lines.count
+    for title in _distinct(found, tally):
+      yield {"title": title, "source": source}
+    tally.drop("bad line", self.bad_lines.count - bad_before)
+
+  def _movielens(self, paths: dict[str, pathlib.Path]) -> Iterator[str]:
+    yield from movielens.read_movies(
+      paths[movielens.MOVIES], self.bad_lines, counts.Tally()
+    ).values()
 
   def _redial(self, paths: dict[str, pathlib.Path]) -> Iterator[str]:
     yield from redial.read_movie_list(

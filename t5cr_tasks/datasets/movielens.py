@@ -110,6 +110,12 @@ class T5crMovielens(base.RawBuilder):
       return {"train": self._sequences(paths)}
     return {"train": self._tags(paths)}
 
+  def counted(self, split: str) -> tuple[str, ...]:
+    """The runs, or the movies with tags."""
+    if self.full_name == f"{self.name}/sequences":
+      return ("runs",)
+    return ("tagged movies",)
+
   def key(self, example: dict[str, Any]) -> int | str | bytes:
     """The run of the user, or the movie."""
     if self.full_name == f"{self.name}/sequences":

@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from t5cr_tasks import titles
 from t5cr_tasks.datasets import base, writer
-from t5cr_tasks.errors import DataError
+from t5cr_tasks.errors import DataError, InternalError
 from t5cr_tasks.probes import templates
 from t5cr_tasks.probes.candidates import Probes
 
@@ -195,6 +195,15 @@ class T5crProbes(writer.LeanBuilder):
         " build --tfds_data_dir=DIR` first."
       )
     return {"validation": self._generate_examples(self._table)}
+
+  def check_written(self, split: str, examples: int) -> None:
+    """Raises InternalError unless all records were written."""
+    if self._table is not None and examples != len(self._table):
+      raise InternalError(
+        f"{self.info.full_name}: {examples} of {len(self._table)} records were"
+        " written. The data set was left out. This is a fault of t5cr: report"
+        " it."
+      )
 
   def _generate_examples(self, table: Table):
     config = cast(tfds.core.BuilderConfig, self.builder_config)

@@ -228,16 +228,23 @@ class T5crRedial(base.RawBuilder):
     self, paths: dict[str, pathlib.Path]
   ) -> dict[str, Iterator[dict[str, Any]]]:
     """The training file, and the test file as validation."""
-    movie_list = raw.read_movie_list(paths[raw.MOVIE_LIST], self.bad_lines)
+    movie_list = raw.read_movie_list(
+      paths[raw.MOVIE_LIST], self.bad_lines, self.tallies["movie list"]
+    )
     table = TitleTable(movie_list)
     return {
       split: self._read_split(split, paths[file_name], table)
       for split, file_name in raw.SPLIT_FILES.items()
     }
 
+  def counted(self, split: str) -> tuple[str, ...]:
+    """The responses."""
+    return (f"{split} responses",)
+
   def key(self, example: dict[str, Any]) -> int | str | bytes:
     """The turn of the dialogue."""
-    return f"{example['dialogue_id']}/{example['turn']}"
+    # As bytes, for TFDS takes the backslash in a text for a slash.
+    return f"{example['dialogue_id']}/{example['turn']}".encode()
 
   def _read_split(
     self, split: str, path: pathlib.Path, table: TitleTable

@@ -42,6 +42,10 @@ class T5crReviews(base.RawBuilder):
     counted = self.count_progress(reviews, files.count_lines(path), "reviews")
     return {"train": (dataclasses.asdict(review) for review in counted)}
 
+  def counted(self, split: str) -> tuple[str, ...]:
+    """The reviews."""
+    return ("reviews",)
+
   def key(self, example: dict[str, Any]) -> int | str | bytes:
     """The line of the review."""
     return example["review_id"]

@@ -136,6 +136,9 @@ class ShardConfig(shard_utils.ShardConfig):
 class LeanBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """A TFDS builder that writes its examples with `Serializer`."""
 
+  def check_written(self, split: str, examples: int) -> None:
+    """Called with the number of examples written; may raise InternalError."""
+
   def _generate_splits(
     self,
     dl_manager: tfds.download.DownloadManager,
@@ -159,6 +162,7 @@ class LeanBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for key, example in examples:
           writer.write(key, example)
       shard_lengths, num_bytes = writer.finalize()
+      self.check_written(name, sum(shard_lengths))
       infos.append(
         splits.SplitInfo(
           name=name,

@@ -71,7 +71,7 @@ def probed_world(data_dir: str, options: ProbeOptions, runner: Runner) -> World:
   paths, spec, _ = sources.record_files(
     data_dir, sources.SEQUENCES, sources.RUN_FEATURES
   )
-  with folders.workshop(data_dir, ".counts-") as folder:
+  with folders.workshop(data_dir, folders.BUILDING) as folder:
     made = epath.Path(folder) / "made"
     with runner.pipeline() as pipeline:
       _ = pipeline | _Count(paths, spec, options, made)

@@ -151,6 +151,7 @@ class BeamBuilder(writer.LeanBuilder, skip_registration=True):
     infos = []
     for name, split_writer in writers.items():
       shard_lengths, num_bytes = split_writer.finalize()
+      self.check_written(name, sum(shard_lengths))
       infos.append(
         splits.SplitInfo(
           name=name,

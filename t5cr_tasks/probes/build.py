@@ -78,8 +78,8 @@ def build(
     no fingerprint.
 
   Raises:
-    DataError: an option makes no sense, the sequences are missing, or too few
-      movies are over the threshold.
+    DataError: an option makes no sense, the sequences are missing, too few
+      movies are over the threshold, or another build is writing there.
   """
   options = dataclasses.replace(options or ProbeOptions(), **changes)
   directory = os.fspath(data_dir)
@@ -89,6 +89,20 @@ def build(
       f"{directory} has no data set {SEQUENCES}, which all probes are made"
       " from. Build it first with `t5cr data build`, from ratings of MovieLens."
     )
+  with folders.sole_writer(directory):
+    # Anew, for a build that has just ended may have changed them.
+    available = datasets_build.available(directory)
+    return _build_all(directory, available, options, progress, runner)
+
+
+def _build_all(
+  directory: str,
+  available: Mapping[str, str],
+  options: ProbeOptions,
+  progress: Progress | None,
+  runner: Runner | None,
+) -> dict[str, dict[str, Any]]:
+  """`build`, once it may."""
   results: dict[str, dict[str, Any]] = {}
   # Probe -> the sets of it that are to be built -> what they are made from.
   wanted: dict[str, dict[str, dict[str, Any]]] = {}
@@ -303,7 +317,7 @@ def _write(
 ) -> None:
   """Writes a probe set beside the one that stands, then puts it in place."""
   tfds.disable_progress_bar()
-  with folders.workshop(data_dir, ".probes-") as temporary:
+  with folders.workshop(data_dir, folders.BUILDING) as temporary:
     builder_class = runner.builder(T5crProbes) if runner else T5crProbes
     builder = builder_class(
       table=table,

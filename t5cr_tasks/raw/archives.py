@@ -14,11 +14,19 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 from t5cr_tasks import errors
 
 _BLOCK_BYTES = 1 << 20
 _ENCRYPTED = 0x1
+# zipfile unpacks a block of the others whole, into gigabytes if it is made so.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# Of an archive's list of entries: some ten thousand of them.
+_MOST_DIRECTORY_BYTES = 1 << 20
+_NOT_PUBLISHED = (
+  "This is not the archive that its publisher made: do not use it"
+)
 # What zipfile raises, somewhere, on archives that are damaged or exotic.
 _BROKEN = (
   zipfile.BadZipFile,
@@ -53,10 +61,8 @@ def unpack(
     DataError: the archive is damaged, lacks a member, holds a dangerous entry
       or more than `max_bytes`. What was written until then stays.
   """
-  with _reading(archive), zipfile.ZipFile(archive) as file:
+  with _opened(archive) as file:
     entries = file.infolist()
-    for entry in entries:
-      _check_safe(archive, entry)
     wanted = {name: _find(archive, entries, name) for name in members}
     total = _check_size(archive, list(wanted.values()), max_bytes)
     digests, done = {}, 0
@@ -77,9 +83,7 @@ def names(archive: pathlib.Path) -> list[str]:
   Raises:
     DataError: the archive is damaged or holds a dangerous entry.
   """
-  with _reading(archive), zipfile.ZipFile(archive) as file:
-    for entry in file.infolist():
-      _check_safe(archive, entry)
+  with _opened(archive) as file:
     return [
       pathlib.PurePosixPath(entry.filename).name
       for entry in file.infolist()
@@ -97,6 +101,47 @@ def _reading(archive: pathlib.Path) -> Iterator[None]:
       f"not a zip archive that can be read ({error})",
       remedy="Obtain it again",
     ) from error
+
+
+@contextlib.contextmanager
+def _opened(archive: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+  """Opens an archive that holds nothing dangerous."""
+  with _reading(archive), archive.open("rb") as packed:
+    _check_directory(archive, packed)
+    with zipfile.ZipFile(packed) as file:
+      for entry in file.infolist():
+        _check_safe(archive, entry)
+      _check_apart(archive, file.infolist())
+      yield file
+
+
+def _check_apart(
+  archive: pathlib.Path, entries: Sequence[zipfile.ZipInfo]
+) -> None:
+  """Refuses entries that share content: few bytes would unpack to many."""
+  end, before = 0, None
+  for entry in sorted(entries, key=lambda entry: entry.header_offset):
+    if before and entry.header_offset < end:
+      raise errors.located(
+        archive,
+        f"the entries {before.filename!r} and {entry.filename!r} overlap; "
+        "nothing was unpacked",
+        remedy=_NOT_PUBLISHED,
+      )
+    end, before = entry.header_offset + max(entry.compress_size, 1), entry
+
+
+def _check_directory(archive: pathlib.Path, packed: BinaryIO) -> None:
+  """Looks at the size of the list of entries, before all of it is read."""
+  end = zipfile._EndRecData(packed)  # pyright: ignore[reportAttributeAccessIssue]
+  size = end[zipfile._ECD_SIZE] if end else 0  # pyright: ignore[reportAttributeAccessIssue]
+  if size > _MOST_DIRECTORY_BYTES:
+    raise errors.located(
+      archive,
+      f"its list of entries is {size:,} bytes, expected at most "
+      f"{_MOST_DIRECTORY_BYTES:,}; nothing was unpacked",
+      remedy=_NOT_PUBLISHED,
+    )
 
 
 def _is_content(entry: zipfile.ZipInfo) -> bool:
@@ -120,7 +165,7 @@ def _check_safe(archive: pathlib.Path, entry: zipfile.ZipInfo) -> None:
   raise errors.located(
     archive,
     f"the entry {name!r} is {problem}; nothing was unpacked",
-    remedy="This is not the archive that its publisher made: do not use it",
+    remedy=_NOT_PUBLISHED,
   )
 
 
@@ -141,6 +186,13 @@ def _find(
     )
   if found[0].flag_bits & _ENCRYPTED:
     raise errors.located(archive, f"{name} is encrypted")
+  if found[0].compress_type not in _METHODS:
+    raise errors.located(
+      archive,
+      f"{name} is compressed by method {found[0].compress_type}; only stored "
+      "and deflated files are unpacked",
+      remedy="Pack it anew, with zip",
+    )
   return found[0]
 
 
@@ -155,7 +207,7 @@ def _check_size(
       archive,
       f"the files wanted hold {declared:,} bytes unpacked, expected at most "
       f"{max_bytes:,}; nothing was unpacked",
-      remedy="This is not the archive that its publisher made: do not use it",
+      remedy=_NOT_PUBLISHED,
     )
   return declared
 

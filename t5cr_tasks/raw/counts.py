@@ -6,6 +6,8 @@ import collections
 import dataclasses
 from typing import Any
 
+from t5cr_tasks.errors import InternalError
+
 
 @dataclasses.dataclass
 class Tally:
@@ -29,11 +31,13 @@ class Tally:
 
   def keep(self, count: int = 1) -> None:
     """Counts things that were read and kept."""
+    _check_count("kept", count)
     self.read += count
     self.kept += count
 
   def drop(self, reason: str, count: int = 1) -> None:
     """Counts things that were read and dropped."""
+    _check_count(reason, count)
     if count:
       self.read += count
       self.dropped[reason] += count
@@ -51,13 +55,31 @@ class Tally:
     self.noted += other.noted
 
   def to_dict(self) -> dict[str, Any]:
-    """The counts as plain JSON types, reasons in alphabetical order."""
+    """The counts as plain JSON types, reasons in alphabetical order.
+
+    Raises:
+      InternalError: they do not add up.
+    """
+    if self.read != self.kept + self.dropped.total():
+      raise InternalError(
+        f"Of {self.read} things read {self.kept} were kept and"
+        f" {dict(self.dropped)} dropped, which does not add up. Nothing was"
+        " written. This is a fault of t5cr: report it."
+      )
     return {
       "read": int(self.read),
       "kept": int(self.kept),
       "dropped": {key: int(n) for key, n in sorted(self.dropped.items())},
       "noted": {key: int(n) for key, n in sorted(self.noted.items())},
     }
+
+
+def _check_count(what: str, count: int) -> None:
+  if count < 0:
+    raise InternalError(
+      f"{count} things counted as {what}: more came out of a step than went"
+      " in. Nothing was written. This is a fault of t5cr: report it."
+    )
 
 
 class Tallies(collections.defaultdict[str, Tally]):

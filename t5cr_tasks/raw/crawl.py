@@ -14,12 +14,11 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
 
-from t5cr_tasks import errors, titles
+from t5cr_tasks import errors, folders, titles
 from t5cr_tasks.raw import archives, counts, files, reviews
 
 # The crawl covers 62,423 movies with 20 nodes each at most.
@@ -60,9 +59,7 @@ def convert(
   for path in (folder.parent, folder):
     if path.exists() and not path.is_dir():
       raise errors.located(path, "a folder is needed there, and this is a file")
-  aside = folder.parent / f".reviews.converting.{os.getpid()}"
-  aside.mkdir(parents=True)
-  try:
+  with folders.workshop(folder.parent, ".reviews.converting-") as aside:
     text = _unpacked(crawl, aside) if zipfile.is_zipfile(crawl) else crawl
     tally = counts.Tally()
     converted = aside / reviews.REVIEWS
@@ -77,8 +74,6 @@ def convert(
       )
     _put_in_place(converted, folder)
     return tally
-  finally:
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _unpacked(crawl: pathlib.Path, aside: pathlib.Path) -> pathlib.Path:
@@ -100,19 +95,19 @@ def _unpacked(crawl: pathlib.Path, aside: pathlib.Path) -> pathlib.Path:
 def _read(
   path: pathlib.Path, tally: counts.Tally, progress: Progress | None
 ) -> Iterator[tuple[str, str]]:
-  bad_lines = files.BadLines(sys.maxsize)
+  bad_lines = _Dropped(tally)
   total = files.count_lines(path)
   seen: set[bytes] = set()
   number = 0
-  for number, line in files.read_lines(path, bad_lines):
+  for number, line in files.read_lines(path, bad_lines, returns=True):
     title, tab, review = line.partition("\t")
-    # Characters that end a line for one reader or another go.
-    title = " ".join(title.splitlines())
-    review = " ".join(review.replace("\t", " ").splitlines())
     reason = _why_not(number, title, tab, review)
     if reason:
       tally.drop(reason)
       continue
+    # Characters that end a line for one reader or another go.
+    title = " ".join(title.splitlines())
+    review = " ".join(review.replace("\t", " ").splitlines())
     tally.keep()
     digest = hashlib.blake2b(line.encode(), digest_size=12).digest()
     tally.note("the same line as before", digest in seen)
@@ -124,14 +119,27 @@ def _read(
     yield title, review
     if progress and number % _REPORT_EVERY == 0:
       progress("convert reviews", number, total, "lines")
-  tally.drop("not UTF-8 text", bad_lines.count)
   if progress:
     progress("convert reviews", max(total, number), total, "lines")
+
+
+class _Dropped(files.BadLines):
+  """Takes all lines that are no text, and counts them by what they are."""
+
+  def __init__(self, tally: counts.Tally):
+    super().__init__(sys.maxsize)
+    self._tally = tally
+
+  def add(self, error: errors.DataError) -> None:
+    super().add(error)
+    self._tally.drop(error.problem.partition(" (")[0])
 
 
 def _why_not(number: int, title: str, tab: str, review: str) -> str | None:
   if not tab:
     return "no TAB"
+  if "\r" in title or "\t" in review.partition("\r")[2]:
+    return "several lines that end in a carriage return"
   if number == 1 and title.strip().lower() in _HEADERS:
     return "header"
   if titles.is_blank(titles.clean_title(title)):

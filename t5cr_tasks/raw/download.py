@@ -197,6 +197,7 @@ def _obtain(
       source.url,
       file,
       source.size,
+      most=source.max_unpacked,
       stage=f"fetch {source.name}",
       patience=patience,
       progress=progress,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,19 @@ from t5cr_tasks import errors, folders
 
 _BLOCK_BYTES = 1 << 22
 _MAX_LISTED = 100
+# No line of these files is near that long; a file without line ends is.
+MAX_LINE_BYTES = 1 << 26
+_MARK = b"\xef\xbb\xbf"
+# What stands here by mistake, by its first bytes.
+_FOREIGN = {
+  b"\x1f\x8b": ("a gzip archive", "Unpack it first"),
+  b"PK\x03\x04": ("a zip archive", "Unpack it first"),
+  b"BZh": ("a bzip2 archive", "Unpack it first"),
+  b"\xfd7zXZ": ("an xz archive", "Unpack it first"),
+  b"\x28\xb5\x2f\xfd": ("a zstd archive", "Unpack it first"),
+  b"\xff\xfe": ("UTF-16 or UTF-32 text", "Convert it to UTF-8 first"),
+  b"\xfe\xff": ("UTF-16 text", "Convert it to UTF-8 first"),
+}
 
 # The folder of each source below RAW; the first that exists is read.
 FOLDERS = {
@@ -84,8 +98,19 @@ def sha256(path: pathlib.Path) -> str:
 
 
 def count_lines(path: pathlib.Path) -> int:
-  """How many line ends a file has: the total for a progress bar."""
+  """How many lines a file has; the last may lack its end."""
   return _read_through(path, _version(path))[1]
+
+
+def check_text(path: pathlib.Path) -> None:
+  """Raises DataError where a file is an archive or in another encoding."""
+  with path.open("rb") as file:
+    first = file.read(8)
+  for begin, (kind, remedy) in _FOREIGN.items():
+    if first.startswith(begin):
+      raise errors.located(
+        path, f"this is {kind}, and a text file is needed", remedy=remedy
+      )
 
 
 def _version(path: pathlib.Path) -> tuple[int, int]:
@@ -103,11 +128,13 @@ def _read_through(
   del version  # It only tells the cache that the file has changed.
   digest = hashlib.sha256()
   lines = 0
+  last = b"\n"
   with path.open("rb") as file:
     while block := file.read(_BLOCK_BYTES):
       digest.update(block)
       lines += block.count(b"\n")
-  return digest.hexdigest(), lines
+      last = block[-1:]
+  return digest.hexdigest(), lines + (last != b"\n")
 
 
 class BadLines:
@@ -139,36 +166,94 @@ class BadLines:
       self.messages.append(str(error))
 
 
+def raw_lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+  r"""Reads the lines of a file up to `\n`, without a byte order mark.
+
+  Yields:
+    (line number from 1, line with its end). Of a line of more than
+    MAX_LINE_BYTES only so many and one more are given.
+  """
+  with path.open("rb") as file:
+    for number in itertools.count(1):
+      raw = file.readline(MAX_LINE_BYTES + 1)
+      if not raw:
+        return
+      rest = raw
+      while not rest.endswith(b"\n") and len(rest) > MAX_LINE_BYTES:
+        rest = file.readline(MAX_LINE_BYTES + 1)
+      yield number, raw.removeprefix(_MARK) if number == 1 else raw
+
+
+def problem_of(raw: bytes, *, returns: bool = False) -> str | None:
+  """Why a line is no line of a UTF-8 text file, None where it is one.
+
+  Args:
+    raw: the line with its end.
+    returns: whether a carriage return may stand inside it.
+  """
+  if len(raw) > MAX_LINE_BYTES:
+    return f"longer than {MAX_LINE_BYTES:,} bytes"
+  if b"\0" in raw:
+    return f"not text (byte {raw.index(0) + 1} is a NUL)"
+  if not returns and b"\r" in raw.rstrip(b"\r\n"):
+    return "a carriage return inside a line (lines must end in \\n or \\r\\n)"
+  try:
+    raw.decode("utf-8")
+  except UnicodeDecodeError as error:
+    return f"not UTF-8 text (byte {error.start + 1})"
+  return None
+
+
+def first_line(path: pathlib.Path) -> tuple[int, str]:
+  """The number and the text of the first line that is not blank.
+
+  Raises:
+    DataError: it is no text; such a line is never left out, for it names the
+      columns.
+  """
+  check_text(path)
+  for number, raw in raw_lines(path):
+    problem = problem_of(raw)
+    if problem:
+      raise errors.located(
+        path,
+        problem,
+        line=number,
+        remedy="Correct the line, which must name the columns",
+      )
+    line = raw.decode("utf-8").rstrip("\r\n")
+    if line.strip():
+      return number, line
+  return 1, ""
+
+
 def read_lines(
-  path: pathlib.Path, bad_lines: BadLines
+  path: pathlib.Path, bad_lines: BadLines, *, returns: bool = False
 ) -> Iterator[tuple[int, str]]:
   r"""Reads the lines of a UTF-8 text file, without their line ends.
 
   A byte order mark is skipped, \r\n ends a line as \n does, blank lines are
-  passed over. A line that is not UTF-8 is a bad line.
+  passed over. A line that is not UTF-8, holds a NUL or a lone \r, or has more
+  than MAX_LINE_BYTES is a bad line.
 
   Args:
     path: the file.
-    bad_lines: takes the lines that cannot be decoded.
+    bad_lines: takes the lines that are no text.
+    returns: whether a lone \r may stand in a line.
 
   Yields:
     (line number from 1, line).
 
   Raises:
-    DataError: there are more bad lines than allowed.
+    DataError: there are more bad lines than allowed, or the file is an archive
+      or in another encoding.
   """
-  with path.open("rb") as file:
-    for number, raw in enumerate(file, start=1):
-      if number == 1:
-        raw = raw.removeprefix(b"\xef\xbb\xbf")
-      try:
-        line = raw.decode("utf-8").rstrip("\r\n")
-      except UnicodeDecodeError as error:
-        bad_lines.add(
-          errors.located(
-            path, f"not UTF-8 text (byte {error.start + 1})", line=number
-          )
-        )
-        continue
-      if line.strip():
-        yield number, line
+  check_text(path)
+  for number, raw in raw_lines(path):
+    problem = problem_of(raw, returns=returns)
+    if problem:
+      bad_lines.add(errors.located(path, problem, line=number))
+      continue
+    line = raw.decode("utf-8").rstrip("\r\n")
+    if line.strip():
+      yield number, line

@@ -61,7 +61,10 @@ def read_movies(
       )
     elif titles.is_blank(title):
       problem = errors.located(
-        path, f'"{row["title"]}" is no title', line=line, field="title"
+        path,
+        f'"{errors.printable(row["title"], 60)}" is no title',
+        line=line,
+        field="title",
       )
     else:
       movies[movie_id] = title

@@ -5,6 +5,7 @@ Source: Li et al. 2018, https://redialdata.github.io/website/
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import pathlib
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from t5cr_tasks import errors
-from t5cr_tasks.raw import files, tables
+from t5cr_tasks.raw import counts, files, tables
 
 SPLIT_FILES = {"train": "train_data.jsonl", "validation": "test_data.jsonl"}
 MOVIE_LIST = "movies_with_mentions.csv"
@@ -74,7 +75,7 @@ def read_dialogues(
   seen: set[str] = set()
   for number, line in files.read_lines(path, bad_lines):
     try:
-      dialogue = _dialogue(json.loads(line))
+      dialogue = _dialogue(json.loads(line, object_pairs_hook=_object))
       if dialogue.dialogue_id in seen:
         raise _FieldError(
           "conversationId", f"{dialogue.dialogue_id} stands twice"
@@ -88,6 +89,13 @@ def read_dialogues(
         )
       )
       continue
+    except (RecursionError, ValueError) as error:
+      deep = isinstance(error, RecursionError)
+      problem = "lists or objects nested too deeply" if deep else str(error)
+      bad_lines.add(
+        errors.located(path, f"not usable JSON ({problem})", line=number)
+      )
+      continue
     except _FieldError as error:
       bad_lines.add(
         errors.located(path, error.problem, line=number, field=error.field)
@@ -95,6 +103,15 @@ def read_dialogues(
       continue
     seen.add(dialogue.dialogue_id)
     yield dialogue
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """A JSON object; one of two values of a name would silently get lost."""
+  record = dict(pairs)
+  if len(record) < len(pairs):
+    counted = collections.Counter(name for name, _ in pairs)
+    raise _FieldError(counted.most_common(1)[0][0], "stands twice")
+  return record
 
 
 def _typed(
@@ -108,7 +125,19 @@ def _typed(
     expected = " or ".join(_JSON_NAMES[kind] for kind in types)
     shown = json.dumps(value, ensure_ascii=False)[:60]
     raise _FieldError(where + name, f"{shown} is not {expected}")
+  if isinstance(value, str):
+    _check_text(value, where + name)
   return value
+
+
+def _check_text(text: str, field: str) -> None:
+  """Raises _FieldError for a text that no file can hold."""
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise _FieldError(
+      field, f"half of a surrogate pair (character {error.start + 1})"
+    ) from error
 
 
 _JSON_NAMES = {
@@ -174,8 +203,10 @@ def _movie_mentions(record: dict[str, Any]) -> dict[str, str | None]:
   for movie_id, title in mentions.items():
     if title is not None and not isinstance(title, str):
       raise _FieldError(
-        f"movieMentions.{movie_id}", f"{title} is neither a string nor null"
+        f"movieMentions.{movie_id}",
+        f"{json.dumps(title)[:60]} is neither a string nor null",
       )
+    _check_text(title or "", f"movieMentions.{movie_id}")
   return mentions
 
 
@@ -195,9 +226,16 @@ def _suggested(answers: dict[str, Any] | list[Any]) -> tuple[str, ...] | None:
 
 
 def read_movie_list(
-  path: pathlib.Path, bad_lines: files.BadLines
+  path: pathlib.Path,
+  bad_lines: files.BadLines,
+  tally: counts.Tally | None = None,
 ) -> dict[str, str]:
   """Reads `movies_with_mentions.csv`.
+
+  Args:
+    path: the file.
+    bad_lines: takes lines with an id that is no number or that stands twice.
+    tally: counts the movies.
 
   Returns:
     Raw title by movie id, in file order.
@@ -205,11 +243,21 @@ def read_movie_list(
   Raises:
     DataError: a column is missing, or there are too many bad lines.
   """
+  tally = counts.Tally() if tally is None else tally
+  bad_before = bad_lines.count
   movies: dict[str, str] = {}
   for line, row in tables.read_rows(path, ("movieId", "movieName"), bad_lines):
     movie_id = tables.parse_id(path, line, "movieId", row["movieId"])
     if isinstance(movie_id, errors.DataError):
       bad_lines.add(movie_id)
-      continue
-    movies[str(movie_id)] = row["movieName"]
+    elif str(movie_id) in movies:
+      bad_lines.add(
+        errors.located(
+          path, f"{movie_id} stands twice", line=line, field="movieId"
+        )
+      )
+    else:
+      movies[str(movie_id)] = row["movieName"]
+      tally.keep()
+  tally.drop("bad line", bad_lines.count - bad_before)
   return movies

@@ -19,7 +19,7 @@ REVIEWS = "reviews.csv"
 SHORT_REVIEW = 50
 
 _SENTENCE_END = re.compile(
-  r"""(?:[.!?]+|…)["'”’)\]]*   # the stop, with the quotes it closes
+  r"""(?:(?<![.!?])[.!?]+|…)["'”’)\]]*   # the stop, with the quotes it closes
     \s+
     (?=["'“‘(\[]*\w)             # something begins behind it
     """,
@@ -129,10 +129,12 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     return not follows.islower()
   if stop != ".":
     return True
-  words = text[start : match.start()].rsplit(None, 1)
-  if not words:
+  # Only the last word is looked at: a sentence may be as long as the review.
+  end = match.start() - (text[match.start() - 1 : match.start()] == " ")
+  last = text[max(start, text.rfind(" ", start, end) + 1) : end]
+  if not last:
     return False
-  name = words[-1].lower().lstrip("(\"'“‘[")
+  name = last.lower().lstrip("(\"'“‘[")
   is_initial = len(name) == 1 and name.isalpha() and name != "i"
   if name in _NEVER_LAST or is_initial:
     return False

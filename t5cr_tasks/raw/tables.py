@@ -16,6 +16,9 @@ with epy.lazy_imports():
   import polars as pl
 
 
+_MOST = (1 << 63) - 1
+
+
 def read_rows(
   path: pathlib.Path,
   columns: Sequence[str],
@@ -23,57 +26,75 @@ def read_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
   """Reads a table that has text, quoted where it holds commas.
 
+  A row is one line: a quote that is not closed in its line would else swallow
+  the lines behind it.
+
   Args:
     path: a UTF-8 file whose first line names the columns.
     columns: the columns that must be there.
-    bad_lines: takes rows with another number of fields than the header.
+    bad_lines: takes rows with another number of fields than the header, and
+      those with a quote that is not closed.
 
   Yields:
-    (line number on which the row ends, {column: text as it stands}).
+    (line number, {column: text as it stands}).
 
   Raises:
-    DataError: a column is missing, or there are too many bad lines.
+    DataError: a column is missing or stands twice, or there are too many bad
+      lines.
   """
-  numbered: list[int] = [0]
-
-  def lines() -> Iterator[str]:
-    for number, line in files.read_lines(path, bad_lines):
-      numbered[0] = number
-      yield line + "\n"
-
-  reader = csv.reader(lines())
-  header = next(reader, [])
-  _check_columns(path, header, columns)
-  try:
-    for row in reader:
-      if len(row) != len(header):
-        bad_lines.add(
-          errors.located(
-            path,
-            f"{len(row)} fields where the header has {len(header)}; text "
-            "with a comma or a quote must stand in quotes",
-            line=numbered[0],
-          )
+  first, text = files.first_line(path)
+  header = _fields(text)
+  if isinstance(header, str):
+    raise errors.located(path, header, line=first)
+  _check_columns(path, header, columns, first)
+  for number, line in files.read_lines(path, bad_lines):
+    if number <= first:
+      continue
+    row = _fields(line)
+    if isinstance(row, str):
+      bad_lines.add(errors.located(path, row, line=number))
+    elif len(row) != len(header):
+      bad_lines.add(
+        errors.located(
+          path,
+          f"{len(row)} fields where the header has {len(header)}; text "
+          "with a comma or a quote must stand in quotes",
+          line=number,
         )
-        continue
-      yield numbered[0], dict(zip(header, row, strict=True))
+      )
+    else:
+      yield number, dict(zip(header, row, strict=True))
+
+
+def _fields(line: str) -> list[str] | str:
+  """The fields of a line, or what is wrong with it."""
+  try:
+    return next(csv.reader([line], strict=True))
   except csv.Error as error:
-    raise errors.located(path, str(error), line=numbered[0]) from error
+    return (
+      f"not readable as comma-separated fields ({error}); a quote must be "
+      "closed in its line, and one inside a quoted field stands twice"
+    )
 
 
 def _check_columns(
-  path: pathlib.Path, header: Sequence[str], columns: Sequence[str]
+  path: pathlib.Path,
+  header: Sequence[str],
+  columns: Sequence[str],
+  line: int = 1,
 ) -> None:
   for column in columns:
-    if column not in header:
+    count = header.count(column)
+    if count != 1:
+      shown = errors.printable(",".join(header), 200)
       raise errors.located(
         path,
-        "no such column",
-        line=1,
+        f"stands {count} times in the header" if count else "no such column",
+        line=line,
         field=column,
         remedy=(
-          f"The first line must name the columns {', '.join(columns)}; "
-          f'it reads "{",".join(header)[:200]}"'
+          f"The first line must name the columns {', '.join(columns)}, each "
+          f'once; it reads "{shown}"'
         ),
       )
 
@@ -81,12 +102,18 @@ def _check_columns(
 def parse_id(
   path: pathlib.Path, line: int, field: str, text: str
 ) -> int | errors.DataError:
-  """The whole number that a field holds, or the error that it holds none."""
-  if text.strip().isdecimal():
-    return int(text)
-  return errors.located(
-    path, f'"{text}" is no whole number', line=line, field=field
-  )
+  """The whole number that a field holds, or the error that it holds none.
+
+  It is one from 0 to 2^63 - 1, which is what a data set can store.
+  """
+  digits = text.strip()
+  if digits.isascii() and digits.isdecimal():
+    if len(digits.lstrip("0")) < 20 and int(digits) <= _MOST:
+      return int(digits)
+    problem = f'"{errors.printable(text, 60)}" is larger than {_MOST}'
+  else:
+    problem = f'"{errors.printable(text, 60)}" is no whole number'
+  return errors.located(path, problem, line=line, field=field)
 
 
 def read_numbers(
@@ -112,28 +139,49 @@ def read_numbers(
   """
   header = read_header(path, list(columns))
   ragged: list[int] = []
+  if len(header) > len(columns):
+    # polars looks at the fields of a line only as far as it needs them.
+    ragged = _ragged_lines(path, len(header))
   try:
-    table = _scan_csv(path, columns, truncate=False)
+    table = _scan_csv(path, columns, truncate=bool(ragged))
   except pl.exceptions.PolarsError:
     ragged = _ragged_lines(path, len(header))
-    table = _scan_csv(path, columns, truncate=True)
+    try:
+      table = _scan_csv(path, columns, truncate=True)
+    except pl.exceptions.PolarsError as error:
+      reason = str(error).partition("\n")[0]
+      raise errors.located(
+        path, f"polars cannot read the table ({reason})"
+      ) from error
+  _check_height(path, table)
   if not ragged and _is_good(table, limits or {}):
     return table
   good = pl.all_horizontal(
     *(pl.col(name).is_not_null() for name in columns),
     *(pl.col(name).is_between(*ends) for name, ends in (limits or {}).items()),
   )
-  suspects = table.with_row_index("line", offset=2).filter(
-    ~good | pl.col("line").is_in(ragged)
-  )
-  if suspects.is_empty():
+  numbered = table.with_row_index("line", offset=2)
+  kept = numbered.filter(good & ~pl.col("line").is_in(ragged))
+  if kept.height == table.height:
     return table
-  _report(path, header, suspects, limits or {}, bad_lines)
-  return (
-    table.with_row_index("line", offset=2)
-    .filter(good & ~pl.col("line").is_in(ragged))
-    .drop("line")
-  )
+  suspects = numbered.filter(~good | pl.col("line").is_in(ragged))
+  reported = _report(path, header, suspects, limits or {}, bad_lines)
+  if kept.height + reported != table.height:
+    raise errors.InternalError(
+      f"{path}: of {table.height} lines {kept.height} were kept and {reported} "
+      "left out. Nothing was written. This is a fault of t5cr: report it."
+    )
+  return kept.drop("line")
+
+
+def _check_height(path: pathlib.Path, table: pl.DataFrame) -> None:
+  """Raises InternalError unless each line behind the header is a row."""
+  lines = files.count_lines(path) - 1
+  if table.height != max(0, lines):
+    raise errors.InternalError(
+      f"{path}: polars {pl.__version__} read {table.height} rows of {lines} "
+      "lines. Nothing was written. This is a fault of t5cr: report it."
+    )
 
 
 def _is_good(
@@ -155,9 +203,15 @@ def read_header(path: pathlib.Path, columns: Sequence[str]) -> list[str]:
   Raises:
     DataError: one of `columns` is not among them.
   """
-  with path.open("rb") as file:
-    first = file.readline().removeprefix(b"\xef\xbb\xbf")
-  header = first.decode("utf-8", errors="replace").strip().split(",")
+  line, text = files.first_line(path)
+  if line > 1:
+    raise errors.located(
+      path,
+      "blank",
+      line=1,
+      remedy=f"The first line must name the columns {', '.join(columns)}",
+    )
+  header = text.split(",")
   _check_columns(path, header, columns)
   return header
 
@@ -193,17 +247,24 @@ def _report(
   suspects: pl.DataFrame,
   limits: Mapping[str, tuple[float, float]],
   bad_lines: files.BadLines,
-) -> None:
-  """Notes each suspect row as a bad line, unless the line is blank."""
+) -> int:
+  """Notes each suspect row as a bad line, unless the line is blank.
+
+  Returns:
+    How many of them there are, blank ones too.
+  """
   rows = {row["line"]: row for row in suspects.iter_rows(named=True)}
-  with path.open("rb") as file:
-    for number, raw in enumerate(file, start=1):
-      if number not in rows or not raw.strip():
-        continue
+  met = 0
+  for number, raw in files.raw_lines(path):
+    if number not in rows:
+      continue
+    met += 1
+    if raw.strip():
       fields = raw.decode("utf-8", errors="replace").rstrip("\r\n").split(",")
       bad_lines.add(
         _row_error(path, number, header, fields, rows[number], limits)
       )
+  return met
 
 
 def _row_error(
@@ -226,13 +287,17 @@ def _row_error(
     text = fields[header.index(name)]
     if value is None:
       return errors.located(
-        path, f'"{text}" is no number', line=line, field=name
+        path,
+        f'"{errors.printable(text, 60)}" is no number',
+        line=line,
+        field=name,
       )
     if name in limits and not limits[name][0] <= value <= limits[name][1]:
       least, greatest = limits[name]
       return errors.located(
         path,
-        f"{text} is not between {least:g} and {greatest:g}",
+        f"{errors.printable(text, 60)} is not between {least:g} and "
+        f"{greatest:g}",
         line=line,
         field=name,
       )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+import urllib.parse
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from t5cr_tasks import errors
 
 Progress = Callable[[str, int, int | None, str], None]
 
+_REDIRECTS = 10
 # A block that was not finished when a connection broke is lost.
 _BLOCK_BYTES = 1 << 14
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -58,6 +60,7 @@ def download(
   file: BinaryIO,
   size: int | None,
   *,
+  most: int | None = None,
   stage: str = "download",
   patience: Patience | None = None,
   progress: Progress | None = None,
@@ -72,25 +75,28 @@ def download(
     file: open for reading and writing in binary, unbuffered; what it holds is
       taken for the beginning of the content.
     size: bytes that the content must have, None if that is not known.
+    most: bytes that it may have where that is not known; None for any number.
     stage: the name to report progress under.
     patience: when to give up.
     progress: see `t5cr.progress`; counted in kB.
 
   Raises:
-    DataError: the server refuses, offers another length than `size`, or keeps
-      breaking off. `file` holds what arrived, unless that is of no use.
+    DataError: the server refuses, offers another length than `size` or more
+      than `most`, or keeps breaking off. `file` holds what arrived, unless that
+      is of no use.
   """
   patience = patience or Patience()
   failures = furthest = 0
-  with requests.Session() as session:
+  with _Session() as session:
     while True:
       before = _length(file)
-      if size is not None and before > size:
+      limit = size if size is not None else most
+      if limit is not None and before > limit:
         file.truncate(before := 0)
       if before and before == size:
         return
       try:
-        _attempt(session, url, file, size, stage, patience, progress)
+        _attempt(session, url, file, size, limit, stage, patience, progress)
         return
       except _Passing as error:
         # A server that starts from zero each time must not count as progress.
@@ -117,6 +123,7 @@ def _attempt(
   url: str,
   file: BinaryIO,
   size: int | None,
+  limit: int | None,
   stage: str,
   patience: Patience,
   progress: Progress | None,
@@ -128,16 +135,11 @@ def _attempt(
   if start:
     headers["Range"] = f"bytes={start}-"
   try:
-    with session.get(
-      url,
-      headers=headers,
-      stream=True,
-      timeout=(patience.connect_s, patience.read_s),
-    ) as response:
+    with _get(session, url, headers, patience) as response:
       total = _check(url, response, file, start, size)
       if total is not None and _length(file) == total:
         return
-      _receive(url, response, file, total, stage, progress)
+      _receive(url, response, file, total, limit, stage, progress)
   except requests.exceptions.SSLError as error:
     raise errors.DataError(
       f"{url}: no safe connection ({error}). Check the clock and the "
@@ -153,6 +155,40 @@ def _attempt(
     raise errors.DataError(f"{url}: cannot be fetched ({error}).") from error
 
 
+class _Session(requests.Session):
+  """Leaves redirects to `_get`: requests reads all that comes with one."""
+
+  def get_redirect_target(self, resp: requests.Response) -> None:
+    """None, as if there were no redirects."""
+    return None
+
+
+def _get(
+  session: requests.Session,
+  url: str,
+  headers: dict[str, str],
+  patience: Patience,
+) -> requests.Response:
+  """Follows redirects."""
+  place = url
+  for _ in range(_REDIRECTS):
+    response = session.get(
+      place,
+      headers=headers,
+      stream=True,
+      timeout=(patience.connect_s, patience.read_s),
+    )
+    target = requests.Session.get_redirect_target(session, response)
+    if target is None:
+      return response
+    response.close()
+    place = urllib.parse.urljoin(place, target)
+  raise errors.DataError(
+    f"{url}: more than {_REDIRECTS} redirects, the last to {place}. See the "
+    "publisher's page, and put the files in place by hand."
+  )
+
+
 def _check(
   url: str,
   response: requests.Response,
@@ -166,6 +202,13 @@ def _check(
     Bytes of the whole content, None if neither we nor the server know.
   """
   status = response.status_code
+  packed = response.headers.get("Content-Encoding", "identity")
+  if packed.strip().lower() not in ("", "identity"):
+    # It was not asked for, and could unpack to any length.
+    raise errors.DataError(
+      f"{url}: the server sends it packed ({packed!r:.40}), which was not "
+      "asked for. See the publisher's page, and put the files in place by hand."
+    )
   if status in (206, 416):
     total = _check_range(response, file, start)
   elif status == 200:
@@ -215,19 +258,23 @@ def _receive(
   response: requests.Response,
   file: BinaryIO,
   total: int | None,
+  limit: int | None,
   stage: str,
   progress: Progress | None,
 ) -> None:
+  if total is not None:
+    limit = total if limit is None else min(total, limit)
   done = _length(file)
   all_kb = None if total is None else -(-total // 1000)
   for block in response.iter_content(_BLOCK_BYTES):
     _write(file, block)
     done += len(block)
-    if total is not None and done > total:
+    if limit is not None and done > limit:
       file.truncate(0)
+      known = "" if limit == total else "at most "
       raise errors.DataError(
-        f"{url}: expected {total:,} bytes, and more than that arrived. This "
-        "is not the published file."
+        f"{url}: expected {known}{limit:,} bytes, and more than that arrived. "
+        "This is not the published file."
       )
     if progress:
       kb = all_kb if done == total and all_kb is not None else done // 1000

@@ -10,7 +10,14 @@ import pytest
 import tiny
 
 from t5cr import errors
-from t5cr.engine import checkpoints, formats, partitioning, train
+from t5cr.engine import (
+  checkpoints,
+  formats,
+  partitioning,
+  positions,
+  saving,
+  train,
+)
 
 CONFIG = train.TrainConfig(train_steps=1, seed=5)
 
@@ -39,7 +46,7 @@ def state(mesh):
 
 
 def write(folder, state, steps, keep=None, position=None):
-  with checkpoints.Writer(folder, keep=keep) as writer:
+  with saving.Writer(folder, keep=keep) as writer:
     for step in steps:
       iterator = None if position is None else Counter(position + step)
       writer.save(step, state, tiny.CONFIG, iterator)
@@ -52,15 +59,12 @@ def assert_same(a, b):
 
 def test_restores_state_and_position(tmp_path, mesh, state):
   write(tmp_path, state, [3, 7], position=100)
-  iterator = Counter()
-  restored = checkpoints.restore_state(
-    tmp_path, state, tiny.CONFIG, mesh, iterator
-  )
+  restored = checkpoints.restore_state(tmp_path, state, tiny.CONFIG, mesh)
   assert_same(restored, state)
+  iterator = Counter()
+  positions.restore(formats.find(tmp_path), iterator)
   assert iterator.position == 107
-  checkpoints.restore_state(
-    tmp_path / "checkpoint_3", state, tiny.CONFIG, mesh, iterator
-  )
+  positions.restore(formats.find(tmp_path / "checkpoint_3"), iterator)
   assert iterator.position == 103
 
 
@@ -68,7 +72,7 @@ def test_values_are_copied_before_buffers_are_reused(tmp_path, mesh):
   state = train.initial_state(CONFIG, tiny.CONFIG, mesh)
   before = jax.tree.map(lambda x: np.array(x, copy=True), state)
   change = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
-  with checkpoints.Writer(tmp_path) as writer:
+  with saving.Writer(tmp_path) as writer:
     writer.save(1, state, tiny.CONFIG, None)
     for _ in range(20):
       state = change(state)

@@ -8,7 +8,7 @@ import tiny
 
 from t5cr import errors
 from t5cr.engine import feed, vocabulary
-from t5cr.engine.train import TrainData
+from t5cr.engine.train_config import TrainData
 
 DATA = TrainData("tiny_mixture", tiny.LENGTHS, batch_size=4, seed=3)
 

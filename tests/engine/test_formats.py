@@ -20,6 +20,7 @@ from t5cr.engine import (
   huggingface,
   legacy,
   partitioning,
+  saving,
   train,
   train_state,
 )
@@ -62,7 +63,7 @@ def trained(factored, mesh):
 @pytest.fixture(scope="module")
 def run(trained, factored, tmp_path_factory):
   folder = tmp_path_factory.mktemp("run")
-  with checkpoints.Writer(folder) as writer:
+  with saving.Writer(folder) as writer:
     writer.save(2, trained[0], factored.config, None)
   return folder
 

@@ -27,6 +27,8 @@ from t5cr.engine import (
   main,
   partitioning,
   runs,
+  saving,
+  train_config,
 )
 from t5cr.engine import train as training
 from t5cr.engine.formats import Format
@@ -118,7 +120,9 @@ def test_tensorboard_shows_the_training(recipe, run_folder):
   }
   # A checkpoint's step ends an interval.
   assert all(sorted(values) == [2, 4] for values in numbers.values())
-  data = training.TrainData("tiny_mixture", tiny.LENGTHS, batch_size=4, seed=2)
+  data = train_config.TrainData(
+    "tiny_mixture", tiny.LENGTHS, batch_size=4, seed=2
+  )
   batches = feed.train_batches(data)
   for step in (2, 4):
     tokens = np.concatenate(
@@ -202,7 +206,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(recipe, run_folder, tmp_path):
     ).read_text()
 
 
-# Dies after step 3 as by a power cut, once the checkpoint of step 2 is whole.
+# Gets a signal after a step, once the checkpoint of step 2 is whole.
 _DIES = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -211,13 +215,13 @@ tiny.register()
 from t5cr.engine import formats, main
 
 def progress(stage, done, total, unit):
-  if (stage, done) == ("train", 3):
+  if (stage, done) == ("train", int(sys.argv[5])):
     deadline = time.monotonic() + 120
     while formats.steps(sys.argv[3]) != [2]:
       if time.monotonic() > deadline:
         raise SystemExit("checkpoint_2 was never finished")
       time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), int(sys.argv[4]))
 
 main.train(
   gin_files=["t5cr/finetune.gin", sys.argv[2]],
@@ -228,19 +232,28 @@ main.train(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+  ("sent", "after", "status", "steps"),
+  [
+    # As a power cut does; and as a scheduler asks: step 3 is finished, saved.
+    (signal.SIGKILL, 3, -signal.SIGKILL, [2]),
+    (signal.SIGTERM, 2, 143, [2, 3]),
+  ],
+)
 def test_a_process_that_dies_leaves_a_run_that_goes_on(
-  recipe, run_folder, tmp_path
+  recipe, run_folder, tmp_path, sent, after, status, steps
 ):
   tests = pathlib.Path(__file__).parent
   folder = tmp_path / "run"
   died = subprocess.run(
-    [sys.executable, "-c", _DIES, str(tests), str(recipe), str(folder)],
+    [sys.executable, "-c", _DIES, str(tests), str(recipe), str(folder)]
+    + [str(int(sent)), str(after)],
     env={**os.environ, "PYTHONPATH": str(tests.parents[1])},
     capture_output=True,
     check=False,
   )
-  assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
-  assert formats.steps(folder) == [2]
+  assert died.returncode == status, died.stderr[-2000:]
+  assert formats.steps(folder) == steps
   train(recipe, folder)
   assert not list(folder.glob("*tmp*"))
   mesh = main.partitioning.make_mesh()
@@ -506,7 +519,7 @@ def test_eval_with_another_vocabulary_is_refused(recipe, tmp_path):
   small = training.initial_state(
     training.TrainConfig(train_steps=0), config, mesh
   )
-  with checkpoints.Writer(tmp_path / "small") as writer:
+  with saving.Writer(tmp_path / "small") as writer:
     writer.save(1, small, config, None)
   with pytest.raises(errors.UsageError, match="128 rows.*259 tokens"):
     main.eval(

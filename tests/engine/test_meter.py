@@ -32,6 +32,16 @@ def slow(seconds: float):
   return lambda x: multiply(x, round(seconds / each))
 
 
+def sums(loss, tokens, target_tokens, finite=True):
+  return {
+    "loss": loss,
+    "tokens": tokens,
+    "target_tokens": target_tokens,
+    "gradient_norm": loss + 1,
+    "finite": jnp.bool_(finite),
+  }
+
+
 def share(batch_seconds: float, step_seconds: float, steps: int = 12) -> dict:
   """Runs steps as training does; the meter's metrics."""
 
@@ -46,7 +56,7 @@ def share(batch_seconds: float, step_seconds: float, steps: int = 12) -> dict:
   for _ in range(steps):
     batch = clock.next_batch(source)
     loss = step(batch["encoder_input_tokens"][0, 0].astype(np.float32))
-    clock.add({"loss": loss, "tokens": loss * 4, "target_tokens": loss * 2})
+    clock.add(sums(loss, tokens=loss * 4, target_tokens=loss * 2))
   return clock.read(steps)
 
 
@@ -77,5 +87,19 @@ def test_an_interval_begins_anew():
   for value in (1.0, 3.0):
     clock.next_batch(iter([BATCH]))
     one = jnp.float32(value)
-    clock.add({"loss": one, "tokens": one, "target_tokens": jnp.float32(1)})
-    assert clock.read(1)["loss"] == value
+    clock.add(sums(one, one, jnp.float32(1)))
+    metrics = clock.read(1)
+    assert metrics["loss"] == value
+    assert metrics["gradient_norm"] == value + 1
+    assert metrics["nonfinite_steps"] == 0
+
+
+def test_steps_that_are_not_finite_are_counted_and_left_out():
+  clock = meter.Meter(lambda step: 0.0)
+  zero, two = jnp.float32(0), jnp.float32(2)
+  for each in (sums(two, two, two), sums(zero, zero, zero, finite=False)):
+    clock.next_batch(iter([BATCH]))
+    clock.add(each)
+  metrics = clock.read(2)
+  assert metrics["nonfinite_steps"] == 1
+  assert (metrics["loss"], metrics["gradient_norm"]) == (1.0, 3.0)

@@ -105,7 +105,8 @@ sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import tiny
 from t5cr.engine import (
-  checkpoints, decode, model, optimizer, partitioning, score, train_state)
+  checkpoints, decode, model, optimizer, partitioning, saving, score,
+  train_state)
 
 def mesh_of(sizes):
   return partitioning.make_mesh(
@@ -130,7 +131,7 @@ def state_on(mesh):
   return shapes, jax.jit(make, out_shardings=shardings)()
 
 shapes, saved = state_on(mesh_of((1, 2, 2)))
-with checkpoints.Writer(sys.argv[2]) as writer:
+with saving.Writer(sys.argv[2]) as writer:
   writer.save(7, saved, tiny.CONFIG, None)
 
 generator = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 import tiny
 
 from t5cr.engine import feed
-from t5cr.engine.train import TrainData
+from t5cr.engine.train_config import TrainData
 from t5cr.plan import compiling
 
 

@@ -284,6 +284,36 @@ def test_a_killed_process_ends_the_other_and_both_go_on(
   )
 
 
+@pytest.mark.slow
+def test_sigterm_to_one_saves_in_both_and_both_fall_back(recipe, tmp_path):
+  with two(
+    [[sys.executable, SCRIPT, "asked", recipe, tmp_path]] * 2, tmp_path
+  ) as children:
+    statuses = [child.wait(300) for child in children]
+  assert statuses == [143, 143], "\n".join(
+    log[-2000:] for log in logs(tmp_path)
+  )
+  # Asked before step 4; what both know of that step is read two steps later.
+  for log in logs(tmp_path):
+    assert "Stopped by SIGTERM after step 6, which is saved" in log
+  assert formats.steps(tmp_path / "run") == [2, 4, 6]
+  data = [
+    path
+    for path in (tmp_path / "run" / "checkpoint_6" / "state").rglob("*")
+    if path.is_file()
+  ]
+  largest = max(data, key=lambda path: path.stat().st_size)
+  largest.write_bytes(largest.read_bytes()[:-100])
+  run_two(
+    [[sys.executable, SCRIPT, "going_on", recipe, tmp_path]] * 2, tmp_path
+  )
+  assert formats.steps(tmp_path / "run") == [4, 6, 8]
+  assert (tmp_path / "run" / "damaged_checkpoint_6").is_dir()
+  first, second = logs(tmp_path)
+  assert "the run goes on from checkpoint_4" in first
+  assert "damaged" not in second
+
+
 ALL = {
   "T5CR_COORDINATOR": "127.0.0.1:9",
   "T5CR_NUM_PROCESSES": "2",

@@ -16,9 +16,9 @@ import tiny
 import t5cr
 from t5cr import cli, errors, recommender
 from t5cr.engine import (
-  checkpoints,
   convert,
   partitioning,
+  saving,
   train,
   vocabulary,
 )
@@ -40,7 +40,7 @@ def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs") / "all"
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
   config = train.TrainConfig(train_steps=0, seed=3)
-  with checkpoints.Writer(folder) as writer:
+  with saving.Writer(folder) as writer:
     state = train.initial_state(config, CONFIG, mesh)
     writer.save(0, state, CONFIG, None)
   pieces = spm_models.with_sentinels("bpe")
@@ -233,7 +233,7 @@ def test_a_vocabulary_of_another_model_is_refused(run, tmp_path, monkeypatch):
   small = dataclasses.replace(CONFIG, vocab_size=128)
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
   state = train.initial_state(train.TrainConfig(train_steps=0), small, mesh)
-  with checkpoints.Writer(tmp_path) as writer:
+  with saving.Writer(tmp_path) as writer:
     writer.save(0, state, small, None)
   monkeypatch.setenv(
     vocabulary.ENVIRONMENT_VARIABLE, str(run / vocabulary.FILE)

@@ -15,6 +15,7 @@ from t5cr.engine import (
   convert,
   formats,
   partitioning,
+  saving,
   train,
   train_state,
 )
@@ -132,7 +133,7 @@ def test_training_goes_on_across_engines(name, tmp_path):
   state = train.initial_state(CONFIG, tiny.config, mesh)
   for _ in range(2):
     state, _ = step(state, batch)
-  with checkpoints.Writer(tmp_path / "run") as writer:
+  with saving.Writer(tmp_path / "run") as writer:
     writer.save(2, state, tiny.config, None)
   convert.convert(tmp_path / "run", tmp_path / "legacy", Format.T5X_LEGACY)
   for _ in range(2):

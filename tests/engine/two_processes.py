@@ -27,7 +27,7 @@ from t5cr.engine import (
   main,
   partitioning,
   processes,
-  train,
+  train_config,
 )
 
 SQUARE = ("MESH_DATA = 1", "MESH_FSDP = 2", "MESH_MODEL = 2")
@@ -73,7 +73,7 @@ def epoch(sizes):
   pass with the beginning of the next, as seqio does it.)
   """
   mesh = partitioning.make_mesh(partitioning.MeshConfig(*sizes))
-  data = train.TrainData(
+  data = train_config.TrainData(
     "tiny_score", tiny.LENGTHS, batch_size=4, pack=False, shuffle=False
   )
   batches = feed.train_batches(data)
@@ -128,7 +128,27 @@ def dying(recipe, out):
   main.train(**flags("finetune", recipe, *bindings), progress=progress)
 
 
+def asked(recipe, out):
+  """The second process alone gets SIGTERM, after step 3."""
+
+  def progress(stage, done, total, unit):
+    if (stage, done, jax.process_index()) == ("train", 3, 1):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  run = f"MODEL_DIR = {str(out / 'run')!r}"
+  bindings = (run, "EVAL_TASKS = ()", "TRAIN_STEPS = 20")
+  main.train(**flags("finetune", recipe, *bindings), progress=progress)
+
+
+def going_on(recipe, out):
+  """What `asked` left, one of whose checkpoints is damaged since."""
+  run = f"MODEL_DIR = {str(out / 'run')!r}"
+  bindings = (run, "EVAL_TASKS = ()", "TRAIN_STEPS = 8")
+  main.train(**flags("finetune", recipe, *bindings))
+
+
 if __name__ == "__main__":
+  jobs = {job.__name__: job for job in (everything, dying, asked, going_on)}
   job, recipe, out = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
   tiny.register()
   processes._LOOKS = 2
@@ -136,6 +156,6 @@ if __name__ == "__main__":
     own = out / f"own_{jax.process_index()}"
     own.mkdir()
     os.chdir(own)
-    seen = {"everything": everything, "dying": dying}[job](recipe, out)
+    seen = jobs[job](recipe, out)
     path = out / f"seen_{jax.process_index()}.json"
     path.write_text(json.dumps(seen))

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 import run_folders
 import seqio
+import stand_ins
 
 from t5cr.study import plots_probes, report
 
@@ -37,3 +38,9 @@ def no_data_dir_left_over():
   """A report makes the tasks read its study's data sets; later tests do not."""
   yield
   seqio.set_tfds_data_dir_override(None)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+  """A study of stand-ins, which takes seconds."""
+  return stand_ins.make(tmp_path, monkeypatch)

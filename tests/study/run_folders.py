@@ -85,7 +85,7 @@ def dialogue_lines(quality: float, dialogues: int = 20) -> list[dict]:
 def write_run(directory: pathlib.Path, name: str, step: int = 100) -> None:
   """A run folder of a row that scores what the paper's does."""
   evaluated = directory / "inference_eval"
-  evaluated.mkdir(parents=True)
+  evaluated.mkdir(parents=True, exist_ok=True)
   about = {"engine": "t5cr", "parameters": 1_500_000, "seed": 0}
   (directory / "run.json").write_text(json.dumps(about))
   quality = 0.8 if name == "all" else 0.4

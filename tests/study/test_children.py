@@ -1,11 +1,16 @@
 import contextlib
+import io
 import os
+import pathlib
+import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
-from t5cr.study import children
+from t5cr import errors, progress
+from t5cr.study import children, locks, opening
 
 
 def job(tmp_path, name, code):
@@ -78,12 +83,24 @@ def test_each_child_has_its_share_of_the_cores(tmp_path):
   outcomes([job(tmp_path, "lonely", code)], 2)
   every = children.cores()
   shares = [sorted(children.share_of_cores(slot, 2)) for slot in (0, 1)]
-  assert sorted(shares[0] + shares[1]) == list(every)
+  assert not set(shares[0]) & set(shares[1])
+  assert len(shares[0]) == len(shares[1]) == len(every) // 2
   names = ("a", "b", "lonely")
   for name, share in zip(names, [*shares, shares[0]], strict=True):
     log = (tmp_path / f"{name}.txt").read_text()
     assert f"cores {share}" in log
     assert f"threads {len(share)}" in log
+
+
+@pytest.mark.parametrize("count, slots", [(3, 2), (8, 3), (2, 2), (1, 2)])
+def test_a_row_has_as_many_cores_in_whatever_slot_it_goes_on(
+  monkeypatch, count, slots
+):
+  monkeypatch.setattr(children, "cores", lambda: tuple(range(count)))
+  shares = [children.share_of_cores(slot, slots) for slot in range(slots)]
+  assert {len(share) for share in shares} == {max(count // slots, 1)}
+  if count >= slots:
+    assert len(set().union(*shares)) == slots * (count // slots)
 
 
 def test_closing_ends_the_children(tmp_path):
@@ -104,34 +121,173 @@ def test_closing_ends_the_children(tmp_path):
     os.kill(process_id, 0)
 
 
-def test_a_child_ends_when_its_parent_is_gone(tmp_path):
-  """Nobody reads the pipe any more, so writing progress fails."""
-  code = (
-    "import os, sys, subprocess\n"
-    "child = '''\n"
-    "import os, time\n"
-    "from t5cr import progress\n"
-    "report = progress.Reporter('jsonl')\n"
-    "for n in range(100):\n"
-    "  report('x', n, None, 'units')\n"
-    "  time.sleep(.1)\n"
-    "'''\n"
-    "p = subprocess.Popen([sys.executable, '-c', child],"
-    " stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
-    "p.stdout.readline()\n"
-    "print(p.pid)\n"
-    "sys.stdout.flush()\n"
-    "os._exit(9)\n"
+# Starts a child as a study does, tells its process id and sleeps, or is killed.
+PARENT = """
+import os, pathlib, sys, time
+from t5cr import progress
+from t5cr.study import children, opening
+out = pathlib.Path(sys.argv[1])
+command = (sys.executable, "-c", sys.argv[2])
+job = children.Job("row", command, out / "log", {{}})
+reporter = progress.Reporter("quiet")
+with opening.open_study(out, {{}}, reporter) as study:
+  for event in children.run([job], 1, study.lock_file):
+    if isinstance(event, children.Progressed):
+      print("ready", flush=True)
+      {then}
+"""
+READY = """
+import signal, time
+from t5cr import progress
+{first}
+progress.Reporter()('x', 1, None, '')
+time.sleep({seconds})
+"""
+
+
+def orphan(out, first, seconds, then="os.kill(os.getpid(), 9)"):
+  """A study is killed while its child sleeps; the child's process id."""
+  child = READY.format(first=first, seconds=seconds)
+  code = PARENT.format(then=then)
+  command = (sys.executable, "-c", code, str(out), child)
+  ended = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+  assert ended.returncode == -signal.SIGKILL
+  return int((out / ".rows.lock").read_text())
+
+
+def is_alive(process_id):
+  """Whether it runs; not if it is only waited for."""
+  stat = pathlib.Path("/proc", str(process_id), "stat")
+  return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends it there")
+def test_a_child_ends_when_its_parent_is_killed(tmp_path):
+  child = orphan(tmp_path, "", 60)
+  deadline = time.monotonic() + 5
+  while is_alive(child) and time.monotonic() < deadline:
+    time.sleep(0.02)
+  assert not is_alive(child)
+
+
+IGNORES = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+def test_what_a_killed_study_left_running_is_waited_for(tmp_path):
+  child = orphan(tmp_path, IGNORES, 2)
+  said = io.StringIO()
+  reporter = progress.Reporter("plain", stream=said)
+  with opening.open_study(tmp_path, {}, reporter):
+    assert not is_alive(child)
+  assert f"still ending in {tmp_path} (processes {child})" in said.getvalue()
+
+
+def test_what_a_killed_study_left_running_keeps_others_out(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.1)
+  child = orphan(tmp_path, IGNORES, 60)
+  try:
+    for _ in range(2):
+      with (
+        pytest.raises(errors.UsageError, match=f"kill -9 {child}"),
+        opening.open_study(tmp_path, {}, progress.Reporter("quiet")),
+      ):
+        pass
+  finally:
+    os.kill(child, signal.SIGKILL)
+
+
+def test_a_child_that_does_not_end_is_made_to(tmp_path, monkeypatch):
+  monkeypatch.setattr(children, "_PATIENCE_SECONDS", 0.5)
+  code = READY.format(first=IGNORES, seconds=60)
+  with contextlib.closing(
+    children.run([job(tmp_path, "deaf", code)], 1)
+  ) as events:
+    while not isinstance(next(events), children.Progressed):
+      pass
+    (process_id,) = map(int, children_of(os.getpid()))
+    begun = time.monotonic()
+  assert time.monotonic() - begun < 5
+  assert not is_alive(process_id)
+
+
+def children_of(process_id):
+  tasks = pathlib.Path("/proc", str(process_id), "task").glob("*/children")
+  return [child for task in tasks for child in task.read_text().split()]
+
+
+def test_the_log_says_that_a_child_was_killed(tmp_path):
+  code = "import os; print('so far', flush=True); os.kill(os.getpid(), 9)"
+  (outcome,) = outcomes([job(tmp_path, "row", code)], 1)
+  message = str(children.failure(outcome))
+  assert "row was ended by SIGKILL, which the system sends" in message
+  assert "so far" in message
+
+
+# `t5cr reproduce` with a row that sleeps for all there is to do.
+COMMAND = """
+import sys
+from t5cr import cli
+from t5cr.study import children, reproduce
+def run(settings, *, jobs, reporter):
+  command = (sys.executable, "-c", sys.argv[2])
+  job = children.Job("row", command, settings.out / "log", {})
+  for event in children.run([job], 1):
+    if isinstance(event, children.Progressed):
+      print(event.done, flush=True)
+reproduce.reproduce = run
+sys.exit(cli.main(["reproduce", "--out", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(
+  "name, status, words",
+  [
+    ("SIGTERM", 143, "SIGTERM ended the study. What is done is kept"),
+    ("SIGHUP", 143, "SIGHUP ended the study. What is done is kept"),
+    ("SIGINT", 130, "Interrupted. The same command goes on from here."),
+  ],
+)
+def test_a_signal_ends_the_rows_in_order(tmp_path, name, status, words):
+  child = READY.format(first="import os", seconds=60)
+  child = child.replace("1, None", "os.getpid(), None")
+  with subprocess.Popen(
+    (sys.executable, "-c", COMMAND, str(tmp_path), child),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    row = int(process.stdout.readline())
+    process.send_signal(signal.Signals[name])
+    _, said = process.communicate(timeout=30)
+  assert process.returncode == status
+  assert words in said
+  assert not is_alive(row)
+
+
+LOST = """
+import os, signal, sys
+from t5cr import cli
+from t5cr.study import reproduce
+class Callback:
+  def __del__(self):
+    os.kill(os.getpid(), signal.SIGINT)
+def run(settings, *, jobs, reporter):
+  Callback()
+  reporter.say("went on")
+reproduce.reproduce = run
+sys.exit(cli.main(["reproduce", "--out", sys.argv[1]]))
+"""
+
+
+def test_a_signal_that_came_in_a_callback_is_not_lost(tmp_path):
+  ran = subprocess.run(
+    (sys.executable, "-c", LOST, str(tmp_path)),
+    capture_output=True,
+    text=True,
+    check=False,
   )
-  only = job(tmp_path, "parent", code)
-  (outcome,) = outcomes([only], 1)
-  assert outcome.status == 9
-  process_id = int(only.log.read_text().splitlines()[-1])
-  deadline = time.monotonic() + 10
-  while time.monotonic() < deadline:
-    try:
-      os.kill(process_id, 0)
-    except ProcessLookupError:
-      return
-    time.sleep(0.1)
-  pytest.fail("the child still runs")
+  assert "Exception ignored in: <function Callback" in ran.stderr
+  assert ran.returncode == 130
+  assert "went on" not in ran.stderr

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from t5cr.study import variants
+from t5cr.study import locks, variants
 from t5cr.study.baselines.build import BASELINES
 from t5cr_tasks import sample
 
@@ -59,7 +59,7 @@ def times(folder: pathlib.Path) -> dict[str, int]:
   return {
     str(path.relative_to(folder)): path.stat().st_mtime_ns
     for path in folder.rglob("*")
-    if path.is_file() and path.name != ".lock"
+    if path.is_file() and path.name not in locks.FILES
   }
 
 

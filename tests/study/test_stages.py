@@ -1,14 +1,16 @@
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from t5cr import errors, progress
-from t5cr.study import stages
+from t5cr.study import opening, stages
 
 SETTINGS = {"corpus": "sample", "steps": None}
+
+
+def nothing(_):
+  return []
 
 
 def quiet():
@@ -17,7 +19,7 @@ def quiet():
 
 @pytest.fixture
 def study(tmp_path):
-  with stages.open_study(tmp_path / "out", SETTINGS, quiet()) as opened:
+  with opening.open_study(tmp_path / "out", SETTINGS, quiet()) as opened:
     yield opened
 
 
@@ -31,7 +33,9 @@ def test_a_stage_that_stands_is_skipped(study):
     return {"count": 3}
 
   for _ in range(2):
-    assert study.stage("data", {"a": 1}, [made], run) == {"count": 3}
+    assert study.stage("data", {"a": 1}, lambda _: [[made]], run) == {
+      "count": 3
+    }
   assert len(ran) == 1
 
 
@@ -39,7 +43,7 @@ def test_a_stage_that_stands_is_skipped(study):
 def test_a_stage_is_done_again(study, cause):
   made = study.out / "made"
   made.write_text("x")
-  study.stage("data", {"a": 1}, [made], lambda: "first")
+  study.stage("data", {"a": 1}, lambda _: [[made]], lambda: "first")
   inputs = {"a": 1}
   if cause == "inputs":
     inputs = {"a": 2}
@@ -47,22 +51,25 @@ def test_a_stage_is_done_again(study, cause):
     made.unlink()
   else:
     study.begin("data", inputs)
-  assert study.stage("data", inputs, [made], lambda: "second") == "second"
+  again = study.stage("data", inputs, lambda _: [[made]], lambda: "second")
+  assert again == "second"
 
 
 def test_a_stage_that_fails_is_not_done(study):
   with pytest.raises(RuntimeError):
-    study.stage("data", {}, [], lambda: (_ for _ in ()).throw(RuntimeError()))
+    study.stage(
+      "data", {}, nothing, lambda: (_ for _ in ()).throw(RuntimeError())
+    )
   assert study.record("data")["state"] == "started"
-  assert not study.stands("data", {}, [])
+  assert not study.stands("data", {}, ())
 
 
 def test_other_inputs_below_trained_rows_are_refused(study):
-  study.stage("data", {"sha256": "aa"}, [], lambda: {})
+  study.stage("data", {"sha256": "aa"}, nothing, lambda: {})
   study.begin("row_redial", {})
   before = study.record("data")
   with pytest.raises(errors.UsageError, match='sha256: "aa" before, "bb" now'):
-    study.stage("data", {"sha256": "bb"}, [], lambda: {})
+    study.stage("data", {"sha256": "bb"}, nothing, lambda: {})
   assert study.record("data") == before
 
 
@@ -83,12 +90,12 @@ def test_seconds_of_a_resumed_stage_add_up(study):
 
 
 def test_other_settings_are_refused_and_named(tmp_path):
-  with stages.open_study(tmp_path, SETTINGS, quiet()):
+  with opening.open_study(tmp_path, SETTINGS, quiet()):
     pass
   other = SETTINGS | {"steps": 10}
   with (
     pytest.raises(errors.UsageError, match="steps: null before, 10 now"),
-    stages.open_study(tmp_path, other, quiet()),
+    opening.open_study(tmp_path, other, quiet()),
   ):
     pass
 
@@ -97,7 +104,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
   (tmp_path / "thesis.tex").write_text("x")
   with (
     pytest.raises(errors.UsageError, match="thesis.tex"),
-    stages.open_study(tmp_path, SETTINGS, quiet()),
+    opening.open_study(tmp_path, SETTINGS, quiet()),
   ):
     pass
   assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
@@ -108,7 +115,7 @@ def test_a_file_is_no_folder(tmp_path):
   path.write_text("x")
   with (
     pytest.raises(errors.UsageError, match="is a file"),
-    stages.open_study(path, SETTINGS, quiet()),
+    opening.open_study(path, SETTINGS, quiet()),
   ):
     pass
 
@@ -116,25 +123,9 @@ def test_a_file_is_no_folder(tmp_path):
 def test_two_at_once_are_refused(study):
   with (
     pytest.raises(errors.UsageError, match=f"process {os.getpid()}"),
-    stages.open_study(study.out, SETTINGS, quiet()),
+    opening.open_study(study.out, SETTINGS, quiet()),
   ):
     pass
-
-
-def test_a_child_of_a_killed_run_is_waited_for(tmp_path):
-  """The lock is held by a child whose parent is gone; it ends soon."""
-  code = (
-    "import os, subprocess, sys, pathlib\n"
-    "from t5cr import progress\n"
-    "from t5cr.study import stages\n"
-    "with stages.open_study(pathlib.Path(sys.argv[1]), {},"
-    " progress.Reporter('quiet')) as study:\n"
-    "  subprocess.Popen(['sleep', '1'], pass_fds=[study.lock_file])\n"
-    "  os._exit(9)\n"
-  )
-  subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-  with stages.open_study(tmp_path, {}, quiet()) as opened:
-    assert opened.trained_rows() == []
 
 
 def test_a_broken_record_names_the_file(study):
@@ -160,3 +151,36 @@ def test_fingerprints_read_a_file_only_when_it_changed(tmp_path):
 def test_writing_leaves_no_other_file(tmp_path):
   stages.write_json(tmp_path / "deep" / "x.json", {"a": 1})
   assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("name", ["../kept", "/kept", "linked/kept"])
+def test_a_record_cannot_have_other_files_removed(tmp_path, name):
+  """The folder may be anybody's."""
+  kept = tmp_path / "kept"
+  kept.write_text("x")
+  name = str(kept) if name == "/kept" else name
+  with opening.open_study(tmp_path / "out", SETTINGS, quiet()) as study:
+    (study.out / "linked").symlink_to(tmp_path)
+    study.begin("data", {})
+    study.finish("data", {}, 0.0)
+    files = {name: {"size": 2, "mtime_ns": 0, "sha256": "aa"}}
+    stages.write_json(
+      study.out / "stages" / "outputs" / "data.json",
+      [{"paths": [name], "files": files}],
+    )
+    with pytest.raises(errors.UsageError, match="lies outside of"):
+      study.stands("data", {}, ())
+  assert kept.read_text() == "x"
+
+
+@pytest.mark.parametrize("text", ["[", "3", '{"a": 1}', '[{"paths": 1}]'])
+def test_records_that_make_no_sense_are_removed(tmp_path, text):
+  with opening.open_study(tmp_path, SETTINGS, quiet()):
+    pass
+  for name in ("data", "outputs/data", "files/raw"):
+    file = tmp_path / "stages" / f"{name}.json"
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_text(text)
+  with opening.open_study(tmp_path, SETTINGS, quiet()) as study:
+    assert not study.stands("data", {}, ())
+    assert study.known_files("raw") == {}

@@ -244,8 +244,8 @@ def test_same_raw_files_give_the_same_bytes(raw_dir, tmp_path):
 @pytest.mark.parametrize(
   ("name", "split", "keys"),
   [
-    ("t5cr_redial", "train", ["1/2", "1/4"]),
-    ("t5cr_redial", "validation", ["3/1"]),
+    ("t5cr_redial", "train", [b"1/2", b"1/4"]),
+    ("t5cr_redial", "validation", [b"3/1"]),
     (SEQUENCES, "train", ["7/0"]),
     (TAGS, "train", [3]),
     ("t5cr_reviews", "train", [1]),
@@ -388,12 +388,11 @@ def test_bad_lines_change_nothing_unless_allowed(
   results = build.build(raw_dir, data_dir, max_bad_lines=1)
   listed = [m for result in results.values() for m in result["bad_lines"]]
   assert listed and all(f"{file_name}{words}" in message for message in listed)
-  dropped = [
-    tally["dropped"].get("bad line", 0)
-    for result in results.values()
-    for tally in result["counts"].values()
-  ]
-  assert sum(dropped) == 1
+  for result in results.values():
+    dropped = [
+      tally["dropped"].get("bad line", 0) for tally in result["counts"].values()
+    ]
+    assert sum(dropped) == len(result["bad_lines"])
 
 
 def test_a_split_without_examples_is_an_error(raw_dir, tmp_path):

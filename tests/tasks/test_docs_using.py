@@ -256,7 +256,7 @@ t5cr_tasks.register(
 def test_another_package_feeds_the_engine(project, monkeypatch):
   """A module that the engine imports by name registers its own copies."""
   from t5cr.engine import feed
-  from t5cr.engine.train import TrainData
+  from t5cr.engine.train_config import TrainData
 
   (project / "their_tasks.py").write_text(_OTHER_PACKAGE)
   monkeypatch.syspath_prepend(str(project))

@@ -10,7 +10,7 @@ import seqio
 
 from t5cr.engine import feed
 from t5cr.engine.feed import blocks
-from t5cr.engine.train import TrainData
+from t5cr.engine.train_config import TrainData
 
 LENGTHS = {"inputs": 48, "targets": 12}
 TASKS = (

@@ -38,6 +38,7 @@ from t5cr.engine.feed.results import (
   records,
 )
 from t5cr.engine.feed.tensorboard import metric_writer, samples
+from t5cr.engine.feed.texts import texts
 
 __all__ = [
   "Examples",
@@ -60,6 +61,7 @@ __all__ = [
   "records",
   "samples",
   "task_names",
+  "texts",
   "train_batches",
   "use_cache_dirs",
   "use_data_dir",

@@ -7,7 +7,8 @@ from clu import data as clu_data
 
 from t5cr.engine.feed import blocks, packing
 from t5cr.engine.feed.names import check_trainable, provider
-from t5cr.engine.train import Batches, TrainData
+from t5cr.engine.train import Batches
+from t5cr.engine.train_config import TrainData
 
 
 def train_batches(data: TrainData) -> Batches:

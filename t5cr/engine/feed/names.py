@@ -18,6 +18,7 @@ def use_data_dir(tfds_data_dir: str | os.PathLike | None) -> None:
   """Reads TFDS data sets from this folder; None leaves TFDS's default."""
   if tfds_data_dir is None:
     return
+  errors.check_folder("--tfds_data_dir", tfds_data_dir)
   if not epath.Path(tfds_data_dir).is_dir():
     raise errors.UsageError(
       f"--tfds_data_dir: there is no folder {tfds_data_dir}. Write the data "

@@ -63,14 +63,20 @@ def pack_group(group: Tensors, lengths: Mapping[str, int]) -> Tensors:
     {'inputs': [[5, 6, 1, 7, 8, 1, 0, 0], [9, 1, 0, 0, 0, 0, 0, 0]],
      'inputs_positions': [[0, 1, 2, 0, 1, 2, 0, 0], [0, 1, 0, …]],
      'targets': [[3, 1, 4, 1], [2, 1, 0, 0]],
-     'targets_positions': [[0, 1, 0, 1], [0, 1, 0, 0]]}
+     'targets_positions': [[0, 1, 0, 1], [0, 1, 0, 0]],
+     'inputs_segment_ids': [[1, 1, 1, 2, 2, 2, 0, 0], [1, 1, 0, …]],
+     'targets_segment_ids': [[1, 1, 2, 2], [1, 1, 0, 0]]}
+
+  seqio counts the segments of each side by itself; here they are the examples
+  of a row, so that one without inputs or without targets does not shift the
+  others against each other.
 
   Args:
     group: feature -> int32 [examples, padded length], 0 is padding.
     lengths: feature -> length of a row; no example is longer.
 
   Returns:
-    feature and feature_positions -> int32 [rows, length].
+    feature, feature_positions and feature_segment_ids -> int32 [rows, length].
   """
   sizes = {
     name: tf.math.count_nonzero(tokens, axis=1, dtype=tf.int32)
@@ -82,6 +88,7 @@ def pack_group(group: Tensors, lengths: Mapping[str, int]) -> Tensors:
   # Of each example: its row, and the first example of that row.
   row = tf.cumsum(tf.cast(begins, tf.int32)) - 1
   first = tf.gather(tf.squeeze(tf.where(begins), 1), row)
+  number = tf.range(tf.size(row)) - tf.cast(first, tf.int32) + 1
   count = row[-1] + 1
   packed: Tensors = {}
   for name, tokens in group.items():
@@ -94,6 +101,7 @@ def pack_group(group: Tensors, lengths: Mapping[str, int]) -> Tensors:
     for key, values in (
       (name, tokens),
       (name + _POSITIONS, tf.broadcast_to(position, tf.shape(tokens))),
+      (name + _SEGMENTS, tf.broadcast_to(number[:, None], tf.shape(tokens))),
     ):
       flat = tf.scatter_nd(indices, tf.boolean_mask(values, real), shape)
       packed[key] = tf.reshape(flat, [count, lengths[name]])
@@ -132,7 +140,7 @@ def model_features(batch: Tensors, *, pack: bool) -> Tensors:
 
   Args:
     batch: `inputs` and `targets`, int32 [batch, length], and their positions
-      if they are packed.
+      and segment ids if they are packed.
     pack: whether they are.
 
   Returns:
@@ -145,10 +153,8 @@ def model_features(batch: Tensors, *, pack: bool) -> Tensors:
   packed: Tensors = {}
   if pack:
     for side, name in (("encoder", _INPUTS), ("decoder", _TARGETS)):
-      positions = batch[name + _POSITIONS]
-      begun = tf.cumsum(tf.cast(positions == 0, tf.int32), axis=1)
-      packed[side + _SEGMENTS] = begun * _real(batch[name])
-      packed[side + _POSITIONS] = positions
+      packed[side + _SEGMENTS] = batch[name + _SEGMENTS]
+      packed[side + _POSITIONS] = batch[name + _POSITIONS]
     segments = packed["decoder" + _SEGMENTS]
     same = tf.cast(segments == _shifted(segments), tf.int32)
     shifted *= same
