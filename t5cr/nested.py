@@ -1,7 +1,7 @@
 """Nested mappings as flat ones, to say in what two of them differ; JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -38,3 +38,21 @@ def load_object(text: str | bytes) -> dict[str, Any]:
   if not isinstance(value, dict):
     raise ValueError(f"it is no JSON object but a {type(value).__name__}")
   return value
+
+
+def load_lines(data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+  """The lines of a JSONL file that hold objects, and these.
+
+  What was cut short, or is something else, is left out.
+
+  Args:
+    data: what the file holds.
+
+  Yields:
+    A line without its end, and the object in it.
+  """
+  for line in data.splitlines():
+    try:
+      yield line.decode(), load_object(line)
+    except ValueError:
+      continue

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from t5cr import terminal
+from t5cr import nested, terminal
 
 Progress = Callable[[str, int, int | None, str], None]
 
@@ -240,12 +240,20 @@ def parse_line(line: str) -> tuple[str, int, int | None, str] | None:
   if not line.startswith("{"):
     return None
   try:
-    record = json.loads(line)
+    record = nested.loads(line)
     return (
       str(record["stage"]),
-      int(record["done"]),
-      None if record["total"] is None else int(record["total"]),
+      _count(record["done"]),
+      None if record["total"] is None else _count(record["total"]),
       str(record["unit"]),
     )
-  except (ValueError, KeyError, TypeError):
+  except (ArithmeticError, ValueError, LookupError, TypeError):
     return None
+
+
+def _count(value: Any) -> int:
+  """A number of units; what no count comes to could not be shown."""
+  count = int(value)
+  if not 0 <= count < 2**53:
+    raise ValueError(f"{value} is no count")
+  return count

@@ -14,7 +14,9 @@ import copy
 import logging
 import re
 import sys
+import threading
 import traceback
+import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,13 +29,19 @@ _WIDTH = 1_000_000
 # Characters of a name.
 _NAME = 80
 
-# C0 and C1 (ESC, CSI, OSC, a lone CR) but for tabs and new lines; separators of
-# lines; marks that turn the direction of text, or that nobody sees; halves of
-# characters, which cannot be printed.
-_ACTIVE = re.compile(
-  "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e"
-  "\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+# Unicode's classes of C0 and C1 (ESC, CSI, OSC, a lone CR), of marks that turn
+# the direction of text or that nobody sees, of halves of characters, which
+# cannot be printed, and of separators of lines.
+_ACTIVE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+# Tabs and new lines; what joins and parts letters in Persian, in Hindi, and in
+# emoji.
+_KEPT = frozenset("\t\n\u200c\u200d")
+# Letters and marks that nobody sees either.
+_FILLERS = re.compile(
+  "[\u034f\u115f\u1160\u17b4\u17b5\u2065\u2800\u3164\uffa0"
+  "\U000e0000-\U000e0fff]"
 )
+_UNUSUAL = re.compile("[^ -~\t\n]")
 
 
 def clean(text: str) -> str:
@@ -42,9 +50,17 @@ def clean(text: str) -> str:
   >>> clean("Heat\\x1b[2J")
   'Heat\\\\x1b[2J'
   """
-  return _ACTIVE.sub(
-    lambda found: found[0].encode("unicode_escape").decode("ascii"), text
-  )
+  return _UNUSUAL.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+  """A character, or the escape that stands for it."""
+  letter = found[0]
+  if letter in _KEPT:
+    return letter
+  if unicodedata.category(letter) in _ACTIVE or _FILLERS.match(letter):
+    return letter.encode("unicode_escape").decode("ascii")
+  return letter
 
 
 def name(text: object) -> str:
@@ -70,6 +86,14 @@ def guard() -> None:
   """Keeps log messages and tracebacks from acting on the terminal."""
   logging.setLogRecordFactory(_CleanRecord)
   sys.excepthook = _show_traceback
+  threading.excepthook = _show_traceback_of_thread
+
+
+def _show_traceback_of_thread(args: threading.ExceptHookArgs) -> None:
+  if args.exc_type is not SystemExit:
+    name = args.thread.name if args.thread else "unknown"
+    say(f"Exception in thread {name}:", error=True)
+    _show_traceback(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _show_traceback(kind, error, trace) -> None:

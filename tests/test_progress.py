@@ -83,7 +83,19 @@ def test_jsonl_can_be_read_back():
 
 
 @pytest.mark.parametrize(
-  "line", ["loss 3.2", "{", '{"stage": "train"}', json.dumps({"a": 1}), ""]
+  "line",
+  [
+    "loss 3.2",
+    "{",
+    '{"stage": "train"}',
+    json.dumps({"a": 1}),
+    "",
+    '{"a": ' * 100_000,
+    '{"stage": "x", "done": 1e999, "total": 1, "unit": "y"}',
+    '{"stage": "x", "done": NaN, "total": 1, "unit": "y"}',
+    '{"stage": "x", "done": 1' + "0" * 400 + ', "total": 1, "unit": "y"}',
+  ],
+  ids=range(9),
 )
 def test_other_lines_are_not_progress(line):
   assert progress.parse_line(line) is None

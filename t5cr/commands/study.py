@@ -54,8 +54,6 @@ def reproduce(
     raise errors.UsageError("--quick and --rows exclude each other: drop one.")
   if jobs is not None and jobs < 1:
     raise errors.UsageError(f"--jobs {jobs} is not above 0.")
-  if out:  # It holds data sets.
-    errors.check_folder("--out", out)
   chosen = tuple(variants.QUICK_ROWS if quick else variants.ROWS)
   if rows:
     chosen = tuple(name.strip() for name in rows.split(","))
@@ -183,7 +181,7 @@ def _write_report(given, out, against):
   """Writes a report and prints it in brief."""
   quiet.import_tensorflow()
   from t5cr.study import report as reports
-  from t5cr.study import summary
+  from t5cr.study import report_folders, summary
 
   if out is None:
     if len(given) > 1:
@@ -191,7 +189,7 @@ def _write_report(given, out, against):
         f"{len(given)} folders were given: say where their report goes, with "
         "--out."
       )
-    out = reports.own_folder(given[0].path)
+    out = report_folders.own_folder(given[0].path)
   with progress.Reporter() as reporter:
     written = reports.write_several(given, out, against, reporter)
   terminal.show(summary.overview(written))

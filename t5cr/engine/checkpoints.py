@@ -22,8 +22,8 @@ from t5cr import errors
 from t5cr.engine import (
   checksums,
   formats,
+  integrity,
   partitioning,
-  positions,
   processes,
   train_state,
 )
@@ -63,6 +63,7 @@ def newest_good(model_dir: str | os.PathLike) -> tuple[Found, dict[int, str]]:
   good = processes.from_first(good)
   if good < 0:
     told = "; ".join(f"step {step}: {why}" for step, why in damaged.items())
+    told = told or "process 0 says why"
     raise errors.UsageError(
       f"None of the checkpoints in {folder} is whole ({told}). Nothing was "
       "changed. Copy them again, or remove them to start anew."
@@ -74,13 +75,9 @@ def newest_good(model_dir: str | os.PathLike) -> tuple[Found, dict[int, str]]:
 
 
 def _problem(path: epath.Path) -> str | None:
-  if formats.identify(path) is None:
-    return "it is not finished, or parts of it are missing"
-  try:
-    found = formats.find(path)
-    return checksums.problem(found) or positions.problem(found)
-  except errors.UsageError as error:
-    return str(error)
+  if formats.identify(path) is not Format.T5CR:
+    return "parts of it are missing"
+  return integrity.problem(formats.find(path))
 
 
 def _set_aside(path: epath.Path) -> None:

@@ -5,7 +5,6 @@ decodes and scores them in length buckets, each example once.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from t5cr import errors
+from t5cr import errors, nested
 from t5cr.engine import decode, processes, score
 from t5cr.engine.config import T5Config
 from t5cr.engine.vocabulary import EOS_ID
@@ -174,14 +173,14 @@ def evaluated(
 ) -> dict[str, Any] | None:
   """The metrics that a folder holds for a task at a step, None if it has none.
 
-  The predictions are written before them, so they are there too.
+  The predictions are written before them, so they are there too. A line that
+  was cut short is none.
   """
   path = epath.Path(output_dir) / f"{task_name}-metrics.jsonl"
   if not path.exists():
     return None
-  for line in path.read_text().splitlines():
-    record = json.loads(line)
-    if record.pop("step") == step:
+  for _, record in nested.load_lines(path.read_bytes()):
+    if record.pop("step", None) == step:
       return record
   return None
 

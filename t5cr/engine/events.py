@@ -52,11 +52,22 @@ class Events:
     logging.warning("%s", _told(record, self._path))
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     line = json.dumps({"time": now, **record}) + "\n"
-    before = self._path.read_text() if self._path.exists() else ""
+    try:
+      self._append(line.encode())
+    except OSError as error:
+      logging.warning("%s could not be written: %s", self._path, error)
+
+  def _append(self, line: bytes) -> None:
+    if "://" in str(self._path):
+      # Nothing can be appended to an object.
+      before = self._path.read_bytes() if self._path.exists() else b""
+      self._path.write_bytes(before + line)
+      return
     self._path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = self._path.with_name(f".{FILE}.tmp")
-    scratch.write_text(before + line)
-    scratch.replace(self._path)
+    # In a folder of somebody else it may be a link to another file.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with open(os.open(self._path, flags, 0o644), "wb") as file:
+      file.write(line)
 
 
 def _told(record: Mapping[str, Any], path: epath.Path) -> str:

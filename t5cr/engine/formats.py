@@ -18,6 +18,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -107,8 +108,7 @@ def step_of(path: str | os.PathLike) -> int | None:
 def identify(path: epath.Path) -> Format | None:
   """The format of a checkpoint's own folder, None if it is not one."""
   if (path / "state").is_dir():
-    # Where nothing can be renamed (gs://), a save that was cut short stays.
-    if not ocp.utils.is_checkpoint_finalized(path):
+    if not _is_finished(path):
       return None
     return Format.T5CR if (path / "config").is_dir() else Format.T5X
   if legacy.is_checkpoint(path):
@@ -131,10 +131,18 @@ def starting(folder: epath.Path, beginning: str) -> list[epath.Path]:
 
 
 def folders(model_dir: str | os.PathLike) -> list[int]:
-  """Steps that a run folder has a checkpoint folder of, whole or not."""
+  """Steps that a run folder has a checkpoint folder of, damaged or not."""
   directory = absolute(model_dir)
-  found = map(step_of, directory.iterdir() if directory.is_dir() else ())
-  return sorted(step for step in found if step is not None)
+  return sorted(
+    step
+    for path in (directory.iterdir() if directory.is_dir() else ())
+    if (step := step_of(path)) is not None and _is_finished(path)
+  )
+
+
+def _is_finished(path: epath.Path) -> bool:
+  """Where nothing can be renamed (gs://), a save that was cut short stays."""
+  return "://" not in str(path) or ocp.utils.is_checkpoint_finalized(path)
 
 
 def _checkpoints(directory: epath.Path) -> dict[int, Format]:
@@ -330,6 +338,30 @@ def _restore_state(found: Found, wanted: Mapping[str, Any]) -> Tree:
         partial_restore=True,
       ),
     )
+
+
+# What passes without a change of the files.
+_PASSING = re.compile(
+  r"unavailable|deadline.exceeded|unauthenticated|permission.denied|"
+  r"resource.exhausted|too many open files|stale file|timed out",
+  re.IGNORECASE,
+)
+
+
+def check_lasting(path: epath.Path, error: BaseException | None) -> None:
+  """Raises UsageError where an error tells of the machine, not of the files.
+
+  Args:
+    path: what was read.
+    error: what reading it raised.
+  """
+  while error is not None:
+    if isinstance(error, MemoryError) or _PASSING.search(str(error)):
+      raise errors.UsageError(
+        f"{path} cannot be read at present ({error!r}). Nothing was changed: "
+        "mend the cause and start again."
+      ) from error
+    error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

@@ -6,19 +6,37 @@ UsageError that names the macro or parameter, before anything is computed.
 
 import contextlib
 import difflib
+import io
 import os
 import pathlib
+import re
 import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gin
+from etils import epath
 from gin import config as gin_internals
 
 from t5cr import errors
 from t5cr.engine import gin_trust
 
-_MACRO = "gin.macro"
+
+def _open_remote(address: str) -> io.StringIO:
+  """Opens a gin file of an address such as gs://bucket/run/config.gin."""
+  file = io.StringIO(epath.Path(address).read_text())
+  file.name = address
+  return file
+
+
+gin_internals.register_file_reader(
+  _open_remote,
+  # gin looks for the name in the search paths too.
+  lambda name: bool(re.match(r"\w+://", name)) and epath.Path(name).exists(),
+)
+
+# Of what was parsed last.
+_guard: gin_trust.Guard | None = None
 
 
 def gin_root() -> pathlib.Path:
@@ -95,13 +113,9 @@ def _references() -> Iterator[tuple[str, Any]]:
   for (scope, selector), parameters in gin_internals._CONFIG.items():
     for name, value in parameters.items():
       short = selector.rpartition(".")[2]
-      where = scope if selector == _MACRO else f"{short}.{name}"
+      where = scope if selector == gin_trust.MACRO else f"{short}.{name}"
       for reference in gin_internals.iterate_references({name: value}):
         yield where, reference
-
-
-def _is_macro(reference: Any) -> bool:
-  return reference.configurable.selector == _MACRO
 
 
 def _is_required(reference: Any) -> bool:
@@ -110,14 +124,12 @@ def _is_required(reference: Any) -> bool:
   return reference.scoped_configurable_fn() is gin.REQUIRED
 
 
-def _macro_name(reference: Any) -> str:
-  return "/".join(reference.scoped_selector.split("/")[:-1])
-
-
 def _macros() -> set[str]:
   """Macros that have a value, `%gin.REQUIRED` included."""
   return {
-    scope for scope, selector in gin_internals._CONFIG if selector == _MACRO
+    scope
+    for scope, selector in gin_internals._CONFIG
+    if selector == gin_trust.MACRO
   }
 
 
@@ -127,8 +139,8 @@ def _check_complete() -> None:
   defined = _macros()
   uses: dict[str, list[str]] = {}
   for where, reference in _references():
-    if _is_macro(reference):
-      name = _macro_name(reference)
+    if gin_trust.is_macro(reference):
+      name = gin_trust.macro_name(reference)
       if name in required or name not in defined:
         uses.setdefault(name, []).append(where)
   lacking = {name: uses.get(name, []) for name in sorted(required | set(uses))}
@@ -147,7 +159,11 @@ def _check_complete() -> None:
 
 def _check_spelling(before: set[str]) -> None:
   """Raises UsageError for a macro that only a flag sets and nothing reads."""
-  read = {_macro_name(ref) for _, ref in _references() if _is_macro(ref)}
+  read = {
+    gin_trust.macro_name(ref)
+    for _, ref in _references()
+    if gin_trust.is_macro(ref)
+  }
   for name in sorted(_macros() - before - read):
     near = difflib.get_close_matches(name, sorted(before | read), n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -190,16 +206,17 @@ def parse(
     UsageError: a file cannot be read, a name is unknown, a macro has no
       value, or a file of a run folder says what it may not (`gin_trust`).
   """
+  global _guard
   gin.clear_config()
   folders = [*map(str, gin_search_paths), str(gin_root())]
-  guard = gin_trust.Guard(gin_root())
+  _guard = guard = gin_trust.Guard(gin_root())
   with _plain_errors(), _searching(folders), guard.watching():
     for path in gin_files:
       gin.parse_config_file(_locate(path, folders))
     before = _macros()
     for binding in gin_bindings:
       _parse_binding(binding)
-    guard.check()
+    guard.check_references()
     _check_spelling(before)
     _check_complete()
     gin_internals.find_unknown_references_hook(gin_internals._CONFIG)
@@ -211,7 +228,15 @@ def build(configurable: Callable[..., Any]) -> Any:
   """Calls a configurable with what was parsed.
 
   Raises:
-    UsageError: a parameter has no value, or one that cannot be used.
+    UsageError: a parameter has no value, or one that cannot be used, or one
+      that a file of a run folder may not set (`gin_trust`).
   """
   with _plain_errors():
+    (job,) = (
+      selector
+      for selector, known in gin_internals._REGISTRY.items()
+      if known.wrapper is configurable
+    )
+    if _guard:
+      _guard.check_job(job)
     return configurable()

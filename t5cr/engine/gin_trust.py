@@ -11,10 +11,12 @@ than its own. What the command line says goes.
 import contextlib
 import io
 import os
-import pathlib
+import posixpath
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from etils import epath
 from gin import config as gin_internals
 from gin import config_parser
 
@@ -22,10 +24,17 @@ from t5cr import errors
 
 # What makes a folder a run's, or a study's.
 _MARKS = ("run.json", "results_of.json", "model-info.txt", "study.json")
+# What makes it one too, but may lie beside one's own files as well.
+_WEIGHTS = re.compile(
+  r"checkpoint_\d+|(model|flax_model|pytorch_model)(\.safetensors|\.msgpack|"
+  r"\.bin)(\.index\.json)?",
+  re.ASCII,
+)
+_CONFIG = "config.gin"  # What a run calls its own.
 _PACKAGES = ("t5cr", "t5cr_tasks")
-_MACRO = "gin.macro"
-# Parameters that say what is imported, and where files are written.
-_MODULES = ("t5cr.train.module", "t5cr.eval.module", "t5cr.infer.module")
+MACRO = "gin.macro"
+# Parameters of the jobs that say what is imported, and where files are written.
+_MODULE = "module"
 _FOLDERS = {
   "t5cr.train.model_dir": "MODEL_DIR",
   "t5cr.eval.output_dir": "EVAL_OUTPUT_DIR",
@@ -33,46 +42,122 @@ _FOLDERS = {
 }
 
 
+class Run(NamedTuple):
+  """A folder that holds a run or a study.
+
+  Attributes:
+    folder: its path, or address.
+    mark: what in it says so.
+  """
+
+  folder: str
+  mark: str
+
+
 class _File(NamedTuple):
-  """A gin file and the run folder that it came with, None if it is trusted."""
+  """A gin file and the run that it came with, None if it is trusted."""
 
   path: str
-  run: pathlib.Path | None
+  run: Run | None
 
 
-def run_folder(path: str | os.PathLike[str]) -> pathlib.Path | None:
-  """The innermost folder around a file that holds a run or a study, if any."""
+def run_around(path: str | os.PathLike[str]) -> Run | None:
+  """The innermost run or study around a gin file, if any."""
   # Both the file's own place and, for a link, that of what it points to.
-  given = pathlib.Path(os.path.abspath(path))
-  for folder in (*given.parents, *given.resolve().parents):
-    if any((folder / mark).exists() for mark in _MARKS):
-      return folder
-    if _holds_checkpoints(folder):
-      return folder
+  given = os.fspath(path).removeprefix("file://")
+  places = [given] if "://" in given else [os.path.abspath(given)]
+  places.append(_plain(given))
+  for place in places:
+    for folder in _around(place):
+      mark = _mark(folder)
+      if mark:
+        return Run(folder, mark)
+  for place in places:
+    if posixpath.basename(place) == _CONFIG:
+      return Run(posixpath.dirname(place), _CONFIG)
   return None
 
 
-def _holds_checkpoints(folder: pathlib.Path) -> bool:
+def _around(path: str) -> Iterator[str]:
+  """The folders around a file, from the inside, but for the home folder.
+
+  Nor what is around that: a run does not lie there, but a stray file may.
+  """
+  folder = posixpath.dirname(path)
+  while folder not in ("", "/") and not folder.endswith(":/"):
+    if "://" not in folder and is_within(os.path.expanduser("~"), folder):
+      return
+    yield folder
+    folder = posixpath.dirname(folder)
+
+
+def _mark(folder: str) -> str | None:
+  """What makes a folder a run's."""
+  here = epath.Path(folder)
   try:
-    names = os.listdir(folder)
-  except OSError:
-    return False
-  return any(
-    name.startswith("checkpoint_") and name[len("checkpoint_") :].isdigit()
-    for name in names
-  )
+    for name in _MARKS:
+      if (here / name).exists():
+        return name
+    # The folder that one works in may hold weights beside one's own files.
+    if "://" not in folder and is_within(os.getcwd(), folder):
+      return None
+    entries = sorted(here.iterdir())
+    weights = [entry.name for entry in entries if _is_weights(entry)]
+    if not weights and "://" not in folder:
+      weights = [name for entry in entries for name in _weights_below(entry)]
+    return weights[0] if weights else None
+  except OSError:  # It may not be looked into, or is gone.
+    return None
+
+
+def _is_weights(path: epath.Path) -> bool:
+  return _WEIGHTS.fullmatch(path.name) is not None
+
+
+def _weights_below(folder: epath.Path) -> Iterator[str]:
+  """Checkpoints in a folder that is not a run of its own."""
+  with contextlib.suppress(OSError):
+    if folder.is_dir() and not any((folder / mark).exists() for mark in _MARKS):
+      for entry in folder.iterdir():
+        if entry.name.startswith("checkpoint_") and _is_weights(entry):
+          yield f"{folder.name}/{entry.name}"
+
+
+def is_within(path: str, folder: str) -> bool:
+  """Whether a path is a folder or in it, links and `..` followed."""
+  path, folder = _plain(path), _plain(folder)
+  return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _plain(path: str) -> str:
+  """A path without links and `..`; an address without `..`."""
+  scheme, remote, rest = path.removeprefix("file://").partition("://")
+  if remote:
+    return f"{scheme}://{posixpath.normpath(rest)}"
+  return os.path.realpath(scheme)
+
+
+def is_macro(reference: Any) -> bool:
+  """Whether a value is a `%NAME`."""
+  configurable = getattr(reference, "configurable", None)
+  return getattr(configurable, "selector", None) == MACRO
+
+
+def macro_name(reference: Any) -> str:
+  """The NAME in `%NAME`."""
+  return "/".join(reference.scoped_selector.split("/")[:-1])
 
 
 class Guard:
   """Watches gin while it reads files; `check` judges what came out of it."""
 
-  def __init__(self, own: pathlib.Path):
+  def __init__(self, own: str | os.PathLike[str]):
     """Trusts the files below a folder.
 
     Args:
       own: the gin files that ship with the project.
     """
-    self._own = own.resolve()
+    self._own = os.fspath(own)
     self._reading: list[_File] = []
     # (scope, selector, parameter) -> the file that set it last.
     self._setter: dict[tuple[str, str, str], _File | None] = {}
@@ -89,7 +174,7 @@ class Guard:
       text = text.decode() if isinstance(text, bytes) else text
       file = self._file(str(bindings.name))
       if file.run is not None:
-        _check_statements(text, file, file.run)
+        _check_statements(text, file)
       copy = io.StringIO(text)
       copy.name = file.path
       self._reading.append(file)
@@ -114,34 +199,55 @@ class Guard:
       gin_internals.bind_parameter = bind
 
   def _file(self, path: str) -> _File:
-    if "://" in path:
-      return _File(path, pathlib.Path(os.path.dirname(path)))
-    if pathlib.Path(path).resolve().is_relative_to(self._own):
+    if is_within(path, self._own):
       return _File(path, None)
     including = self._reading[-1].run if self._reading else None
-    return _File(path, run_folder(path) or including)
+    return _File(path, run_around(path) or including)
 
-  def check(self) -> None:
-    """Raises UsageError where a run's file chooses modules or other folders."""
-    for parameter in _MODULES:
-      value, file = self._origin(parameter)
-      if file and value and not _is_ours(str(value)):
-        raise _refused(
-          file,
-          f"names the module {value!r}, which would be imported",
-          f"--gin.MIXTURE_OR_TASK_MODULE={str(value)!r}",
-        )
+  def check_references(self) -> None:
+    """Raises UsageError where a run's file set or named what is not ours.
+
+    That is looked at before it is read as well; what the file imports may have
+    registered more since.
+    """
+    for (scope, selector), parameters in gin_internals._CONFIG.items():
+      for name, value in parameters.items():
+        file = self._setter.get((scope, selector, name))
+        if file is None or file.run is None:
+          continue
+        if selector != MACRO:
+          _check_selectors([selector], file)
+        for reference in gin_internals.iterate_references({name: value}):
+          known: Any = reference.configurable
+          is_constant = known.wrapped is gin_internals._retrieve_constant
+          if not is_constant and not is_macro(reference):
+            _check_selectors([known.selector], file)
+
+  def check_job(self, job: str) -> None:
+    """Raises UsageError where a run's file chooses modules or other folders.
+
+    Args:
+      job: the selector of what is to be done, such as `t5cr.eval`; what
+        a file says of others does not matter.
+    """
+    value, file = self._origin(f"{job}.{_MODULE}")
+    if file and value and not _is_ours(str(value)):
+      raise _refused(
+        file,
+        f"names the module {value!r}, which would be imported",
+        f"--gin.MIXTURE_OR_TASK_MODULE={str(value)!r}",
+      )
     for parameter, flag in _FOLDERS.items():
+      if not parameter.startswith(f"{job}."):
+        continue
       value, file = self._origin(parameter)
       if not file or not value or file.run is None:
         continue
-      inside = "://" not in str(value) and (
-        pathlib.Path(str(value)).resolve().is_relative_to(file.run.resolve())
-      )
-      if not inside:
+      if not is_within(str(value), file.run.folder):
         raise _refused(
           file,
-          f"would have files written to {value}, which is not its own folder",
+          f"would have files written to {_plain(str(value))}, which is not its "
+          "own folder",
           f"--gin.{flag}=\"'FOLDER'\"",
         )
 
@@ -153,12 +259,9 @@ class Guard:
     while key not in followed:
       followed.add(key)
       value = gin_internals._CONFIG.get(key[:2], {}).get(key[2])
-      if not isinstance(value, gin_internals.ConfigurableReference):
+      if not is_macro(value):
         break
-      if getattr(value.configurable, "selector", None) != _MACRO:
-        break
-      macro = "/".join(value.scoped_selector.split("/")[:-1])
-      key = (macro, _MACRO, "value")
+      key = (macro_name(value), MACRO, "value")
     file = self._setter.get(key)
     return value, file if file and file.run else None
 
@@ -169,10 +272,13 @@ def _is_ours(module: str) -> bool:
 
 def _refused(file: _File, problem: str, flag: str = "") -> errors.UsageError:
   wanted = f"Say that yourself, with {flag}, or" if flag else "If you trust it,"
+  assert file.run is not None
+  folder, mark = file.run
   return errors.UsageError(
-    f"{file.path} came with the run in {file.run} and {problem}; a gin file "
-    f"of a run folder may not do that. {wanted} copy the file out of the "
-    "folder once you have read it."
+    f"{file.path} came with the run in {folder} (it is one for its {mark}) and "
+    f"{problem}; a gin file of a run folder may not do that. {wanted} copy the "
+    "file out of the folder, under another name than config.gin, once you have "
+    "read it."
   )
 
 
@@ -192,34 +298,37 @@ class _Looking(config_parser.ParserDelegate):
     return None
 
 
-def _check_statements(text: str, file: _File, run: pathlib.Path) -> None:
+def _check_selectors(selectors: list[str], file: _File) -> None:
+  others = [name for name in selectors if not name.startswith("t5cr.")]
+  if others:
+    raise _refused(file, f"refers to {others[0]}")
+
+
+def _check_statements(text: str, file: _File) -> None:
   """Raises UsageError for what a run's gin file may not say."""
 
   def check_selector(scoped: str) -> None:
     # What is not registered yet is not known to gin either, which says so.
     selector = scoped.rpartition("/")[2]
     found = gin_internals._REGISTRY.matching_selectors(selector)
-    others = [name for name in found if not name.startswith("t5cr.")]
-    if others:
-      raise _refused(file, f"refers to {others[0]}")
+    _check_selectors(found, file)
 
   for statement in config_parser.ConfigParser(text, _Looking(check_selector)):
     if isinstance(statement, config_parser.ImportStatement):
       if not _is_ours(statement.module):
         raise _refused(file, f"imports {statement.module}")
     elif isinstance(statement, config_parser.IncludeStatement):
-      _check_include(statement.filename, file, run)
+      _check_include(statement.filename, file)
     elif getattr(statement, "arg_name", "") or isinstance(
       statement, config_parser.BlockDeclaration
     ):
       check_selector(statement.selector)
 
 
-def _check_include(name: str, file: _File, run: pathlib.Path) -> None:
-  parts = pathlib.PurePath(name).parts
-  if "://" not in name and not os.path.isabs(name) and ".." not in parts:
+def _check_include(name: str, file: _File) -> None:
+  by_name = "://" not in name and not os.path.isabs(name)
+  if by_name and ".." not in name.split("/"):
     return
-  if "://" in name or not pathlib.Path(name).resolve().is_relative_to(
-    run.resolve()
-  ):
+  assert file.run is not None
+  if not is_within(name, file.run.folder):
     raise _refused(file, f"includes {name}")

@@ -70,6 +70,8 @@ class TrainRun:
   def settings(self, data: Mapping[str, str]) -> dict[str, Any]:
     """All that a run's parameters are a function of, but for its length.
 
+    (And but for what it does at steps that are not finite, if there are any.)
+
     Args:
       data: fingerprints of what it is trained on.
 

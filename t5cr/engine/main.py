@@ -145,6 +145,7 @@ def train(
   if run.initial_checkpoint_path and not formats.steps(run.model_dir):
     _check_initial(run)
   with runs.locked(run.model_dir):
+    runs.check_same(run.model_dir, settings)  # Another may just have ended.
     record = runs.Record(run.model_dir, _about(run, settings, data))
     runs.write(epath.Path(run.model_dir) / "config.gin", config)
     # With it, the folder is all that `t5cr.load` and `t5cr convert` need.

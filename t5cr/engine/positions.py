@@ -1,8 +1,6 @@
 """The position of the training data, beside the arrays of a checkpoint."""
 
 import dataclasses
-import hashlib
-import json
 from typing import Any, Protocol
 
 import orbax.checkpoint as ocp
@@ -25,7 +23,6 @@ class Positioned(Protocol):
 
 # All processes read the same batches, so there is one position.
 _FILE = "process_0-of-1"
-_SUMS = "sha256.json"
 
 
 class _Handler(ocp.CheckpointHandler):
@@ -37,10 +34,7 @@ class _Handler(ocp.CheckpointHandler):
 
   def save(self, directory: epath.Path, args: "Save") -> None:
     if processes.is_first():
-      folder = epath.Path(directory)
-      args.iterator.save(folder / _FILE)
-      sums = json.dumps(_sha256(folder))
-      (folder / _SUMS).write_text(sums)
+      args.iterator.save(epath.Path(directory) / _FILE)
 
   def restore(self, directory: epath.Path, args: Any) -> None:
     raise NotImplementedError("`restore` reads it, without barriers")
@@ -54,14 +48,6 @@ class Save(ocp.args.CheckpointArgs):
   iterator: Positioned
 
 
-def _sha256(folder: epath.Path) -> dict[str, str]:
-  """The sha256 of a position's files."""
-  return {
-    path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in formats.starting(folder, _FILE)
-  }
-
-
 def _is_there(found: Found) -> bool:
   """Whether one was saved: a checkpoint before any data was read has none."""
   folder = found.path / "dataset"
@@ -69,18 +55,10 @@ def _is_there(found: Found) -> bool:
 
 
 def problem(found: Found) -> str | None:
-  """What is wrong with the position of the training data, if anything."""
-  if not _is_there(found):
-    return None
-  folder = found.path / "dataset"
-  try:
-    there = _sha256(folder)
-    known = folder / _SUMS
-    # Checkpoints of older versions have no sums.
-    intact = json.loads(known.read_text()) == there if known.exists() else there
-  except (OSError, ValueError) as error:
-    return f"the position of the training data cannot be read ({error})"
-  return None if intact else "the position of the training data is damaged"
+  """Says so if the position of the training data is missing."""
+  if _is_there(found) and not formats.starting(found.path / "dataset", _FILE):
+    return "the position of the training data is missing"
+  return None
 
 
 def restore(found: Found, iterator: Positioned) -> None:
@@ -92,7 +70,7 @@ def restore(found: Found, iterator: Positioned) -> None:
       was read.
 
   Raises:
-    UsageError: the position is missing or damaged.
+    UsageError: the position is missing.
   """
   reason = problem(found)
   if reason:

@@ -7,8 +7,6 @@ another run, or results on other data, is refused and left as it is.
 """
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -22,7 +20,7 @@ import jax
 from etils import epath
 
 import t5cr
-from t5cr import errors, nested
+from t5cr import errors, locking, nested
 from t5cr.engine import formats, processes
 
 FILE = "run.json"
@@ -193,15 +191,11 @@ def locked(model_dir: str | os.PathLike) -> Iterator[None]:
   # The folder itself is locked, so that no file of the lock stays in it.
   handle = os.open(folder, os.O_RDONLY)
   try:
-    try:
-      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-        raise
+    if not locking.take(handle):
       raise errors.UsageError(
         f"MODEL_DIR {folder}: another process is training there. Wait until it "
         "has ended, or choose another MODEL_DIR."
-      ) from error
+      )
     yield
   finally:
     os.close(handle)

@@ -18,6 +18,7 @@ from t5cr import errors
 from t5cr.engine import (
   checksums,
   formats,
+  integrity,
   positions,
   processes,
   train_state,
@@ -33,6 +34,13 @@ _STORAGE = re.compile(
   r"error|file too large|RESOURCE_EXHAUSTED",
   re.IGNORECASE,
 )
+
+
+# How Orbax calls what it has not finished; what is about to be removed.
+_UNFINISHED = ".orbax-checkpoint-tmp"
+_REMOVED = ".removed_"
+# Writing and reading back, for the largest models on slow disks.
+_TIMEOUT_SECONDS = 3 * 3600
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -59,6 +67,8 @@ class Writer:
       keep: how many of the latest checkpoints to keep, None for all.
     """
     self._folder = formats.absolute(model_dir)
+    if keep is not None:
+      errors.check_count("keep", keep)
     self._keep = keep
     self._step = -1  # of what is being written
     absl_logging.get_absl_logger().addFilter(_is_news)
@@ -72,12 +82,13 @@ class Writer:
           post_finalization_callback=self._verify,
           # Else a folder that cannot be made is waited for, for minutes.
           create_directories_asynchronously=False,
+          timeout_secs=_TIMEOUT_SECONDS,
         ),
       ),
     )
     if processes.is_first():
-      for left in formats.starting(self._folder, f".removed_{formats.PREFIX}_"):
-        left.rmtree()
+      for left in formats.starting(self._folder, _REMOVED):
+        _remove(left)
 
   def __enter__(self) -> "Writer":
     """Nothing to do: the folder is open."""
@@ -85,7 +96,7 @@ class Writer:
 
   def __exit__(self, kind, error, trace) -> None:
     """Waits for the last checkpoint to be whole."""
-    if error is None:
+    if error is None or isinstance(error, errors.Stopped):
       self.wait()
       with self._storage_told():
         self._manager.close()
@@ -129,7 +140,12 @@ class Writer:
       items["dataset"] = positions.Save(iterator)
     self._step = step
     with self._storage_told():
-      self._manager.save(step, args=ocp.args.Composite(**items))
+      if not self._manager.save(step, args=ocp.args.Composite(**items)):
+        raise RuntimeError(f"Orbax did not save step {step}")
+
+  def reload(self) -> None:
+    """Looks at the folder anew, where something else was renamed in it."""
+    self._manager.reload()
 
   def wait(self) -> None:
     """Waits until what was started is whole; then removes what is too old.
@@ -139,9 +155,12 @@ class Writer:
     """
     with self._storage_told():
       self._manager.wait_until_finished()
-    if self._keep is not None and processes.is_first():
+    if self._keep is None:
+      return
+    if processes.is_first():
       for step in formats.steps(self._folder)[: -self._keep]:
         _remove(self._folder / f"{formats.PREFIX}_{step}")
+    processes.wait("old checkpoints removed")
 
   def _unfinished(self) -> list[epath.Path]:
     """Where the checkpoint is being written."""
@@ -150,19 +169,20 @@ class Writer:
       path
       for path in self._folder.iterdir()
       # Where nothing can be renamed (gs://) it has its name from the start.
-      if path.name == name or path.name.startswith(f"{name}.")
+      if path.name == name or path.name.startswith(f"{name}{_UNFINISHED}")
     ]
 
   def _verify(self) -> None:
     """Reads back what was written; Orbax calls it before it is renamed."""
     (path,) = self._unfinished()
     found = Found(path, Format.T5CR, self._step)
-    reason = checksums.problem(found) or positions.problem(found)
+    reason = integrity.problem(found)
     if reason:
       raise errors.UsageError(
         f"Step {self._step} was written to {self._folder} and reads back "
         f"otherwise: {reason}. See to the disk. {self._remaining()}"
       )
+    integrity.list_files(path)
 
   def _remaining(self) -> str:
     """What a run goes on from after a checkpoint could not be written."""
@@ -182,8 +202,8 @@ class Writer:
         raise
       if processes.is_first():
         for path in self._unfinished():
-          if path.name != f"{formats.PREFIX}_{self._step}":
-            path.rmtree(missing_ok=True)
+          if _UNFINISHED in path.name:
+            _remove(path)
       if told:
         raise
       found = _STORAGE.search(str(error))
@@ -228,7 +248,11 @@ def _everywhere(state: TrainState) -> jax.sharding.Sharding | None:
 
 def _remove(path: epath.Path) -> None:
   """Removes a checkpoint; cut short, it leaves none that looks whole."""
-  gone = path.parent / f".removed_{path.name}"
-  if "://" not in str(path):
-    path = path.rename(gone)
-  path.rmtree()
+  gone = path.parent / f"{_REMOVED}{path.name}"
+  try:
+    if "://" not in str(path) and not path.name.startswith(_REMOVED):
+      path = path.rename(gone)
+    path.rmtree()
+  except OSError as error:
+    # Another program may have it open; no reason to end a training.
+    absl_logging.warning("%s could not be removed: %s", path, error)

@@ -43,7 +43,10 @@ class Request:
     try:
       yield
     finally:
-      signal.signal(signal.SIGTERM, before)
+      # None is a handler that Python does not know.
+      signal.signal(
+        signal.SIGTERM, signal.SIG_DFL if before is None else before
+      )
 
   def _handle(self, number: int, frame: Any) -> None:
     del number, frame
@@ -67,9 +70,9 @@ class Request:
   def patience(self, patient: bool) -> Iterator[None]:
     """Whether a request waits until it is asked for, while a block runs."""
     before, self._patient = self._patient, patient
-    if self._asked and not patient:
-      _stop("at once")
     try:
+      if self._asked and not patient:
+        _stop("at once")
       yield
     finally:
       self._patient = before
@@ -90,7 +93,8 @@ class Request:
 
 def _stop(when: str) -> NoReturn:
   raise errors.Stopped(
-    f"Stopped by SIGTERM {when}. The same command goes on from here."
+    f"Stopped by SIGTERM {when}. The same command goes on from the "
+    "latest checkpoint."
   )
 
 

@@ -247,6 +247,9 @@ def train(
     batches = make_batches()
     if found is not None:
       positions.restore(found, batches)
+      # It may have been stopped before it was evaluated.
+      if _evaluates_at(config, found.step) and hooks.evaluate:
+        hooks.evaluate(state, found.step)
   with (
     hooks.stop.patience(True),
     saving.Writer(model_dir, keep=config.checkpoints_to_keep) as writer,
@@ -256,21 +259,29 @@ def train(
     else:
       train_step = make_train_step(config, model_config, mesh)
       watch = _watch(config, model_config.vocab_size, hooks)
-      going = True
-      while going:
-        going = False
+      while True:
         trained = _steps(config, state, batches, train_step, mesh, hooks, watch)
         try:
           for state, step in trained:  # noqa: B020 (the old one is donated)
             writer.save(step, state, model_config, batches)
+          break
         except sanity.RollBack:
-          writer.wait()
-          state, _ = start.state()
-          going = True
+          pass
+        # Outside of the handler, which would keep the state that is left.
+        del state, trained
+        writer.wait()
+        state, _ = start.state()
+        writer.reload()
   hooks.stop.leave(f"after step {int(state.step)}, which is saved")
   if hooks.evaluate is not None:
     hooks.evaluate(state, int(state.step))
   return state
+
+
+def _evaluates_at(config: TrainConfig, step: int) -> bool:
+  """Whether an evaluation is due after a step, before the last."""
+  period = config.eval_period
+  return bool(period) and step % period == 0 and 0 < step < config.train_steps
 
 
 def _watch(
@@ -307,35 +318,38 @@ def _steps(
   clock = meter.Meter(_schedule(config))
   if hooks.progress:
     hooks.progress("train", first, last, "steps")
-  for step in range(first + 1, last + 1):
-    batch = clock.next_batch(batches)
-    watch.before(step, batch)
-    state, sums = train_step(state, partitioning.put_batch(batch, mesh))
-    clock.add(sums)
-    stop = hooks.stop.agree()
-    save = step % config.checkpoint_period == 0 or step == last or stop
-    evaluate = config.eval_period and step % config.eval_period == 0
-    read = save or evaluate or step % config.log_period == 0
-    watch.add(step, batch, sums)
-    watch.check(wait=bool(read))
-    if read and hooks.metric_writer:
-      hooks.metric_writer.write_scalars(step, clock.read(step))
-    if save:
-      watch.begin_period()
-      yield state, step
-    if stop:
-      break
-    if evaluate and hooks.evaluate and step < last:
-      try:
-        with hooks.stop.patience(False):
-          hooks.evaluate(state, step)
-      except errors.Stopped:
-        if not save:
-          yield state, step
-        raise
-    if save or evaluate:
-      clock.restart()
-    if hooks.progress:
-      hooks.progress("train", step, last, "steps")
-  if hooks.metric_writer:
-    hooks.metric_writer.flush()
+  try:
+    for step in range(first + 1, last + 1):
+      batch = clock.next_batch(batches)
+      watch.before(step, batch)
+      state, sums = train_step(state, partitioning.put_batch(batch, mesh))
+      clock.add(sums)
+      stop = hooks.stop.agree()
+      save = step % config.checkpoint_period == 0 or step == last or stop
+      evaluate = _evaluates_at(config, step)
+      read = save or evaluate or step % config.log_period == 0
+      watch.add(step, batch, sums)
+      watch.check(wait=bool(read))
+      if read and hooks.metric_writer:
+        hooks.metric_writer.write_scalars(step, clock.read(step))
+      if save:
+        watch.begin_period()
+        yield state, step
+      if stop:
+        break
+      if evaluate and hooks.evaluate:
+        try:
+          # Several processes can only end together, at a step.
+          with hooks.stop.patience(jax.process_count() > 1):
+            hooks.evaluate(state, step)
+        except errors.Stopped:
+          if not save:
+            yield state, step
+          raise
+      if save or evaluate:
+        clock.restart()
+      if hooks.progress:
+        hooks.progress("train", step, last, "steps")
+  finally:
+    if hooks.metric_writer:
+      hooks.metric_writer.flush()

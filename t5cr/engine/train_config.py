@@ -93,6 +93,8 @@ class TrainConfig:
     """Raises UsageError for values that cannot be used."""
     sanity.check_policy(self.on_nonfinite)
     errors.check_count("NONFINITE_LIMIT", self.nonfinite_limit, least=0)
+    if self.checkpoints_to_keep is not None:
+      errors.check_count("CHECKPOINTS_TO_KEEP", self.checkpoints_to_keep)
     if self.exploding_loss is not None:
       _check_above("EXPLODING_LOSS", self.exploding_loss, 1)
     schedules.check(self.learning_rate_schedule)

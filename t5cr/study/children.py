@@ -187,7 +187,7 @@ def run(
         free = set(range(slots)) - {child.slot for child in running}
         job = waiting.pop(0)
         yield Started(job)
-        running.append(_start(job, min(free), slots, messages, lock_file))
+        _start(job, min(free), slots, messages, lock_file, running)
       with contextlib.suppress(queue.Empty):
         yield messages.get(timeout=0.1)
         continue
@@ -210,8 +210,11 @@ def _start(
   slots: int,
   messages: queue.Queue,
   lock_file: int | None,
-) -> _Child:
+  running: list[_Child],
+) -> None:
   """Starts a job in a session of its own, on a leash, pinned to its cores.
+
+  It is added to those that run at once: a signal may raise an error anywhere.
 
   A job has its share of the cores also while others are idle: how many threads
   add up a sum decides its last digits, and so where a training ends.
@@ -224,7 +227,9 @@ def _start(
   if pinned:
     environment |= thread_environment(len(share))
   job.log.parent.mkdir(parents=True, exist_ok=True)
-  log = job.log.open("ab")
+  # The folder of a study may be anybody's: a link is not written through.
+  log = open(job.log, "ab", opener=_no_link)
+  process = None
   try:
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
     log.write(f"== {now} {' '.join(job.command)}\n".encode())
@@ -238,18 +243,27 @@ def _start(
       start_new_session=True,
       pass_fds=() if lock_file is None else (lock_file,),
     )
+    tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+    reader = threading.Thread(
+      target=_read, args=(job, process, log, tail, messages), daemon=True
+    )
+    child = _Child(job, slot, process, time.monotonic(), reader, tail)
+    running.append(child)
   except BaseException:
     log.close()
+    if process is not None:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     raise
+  reader.start()
   if lock_file is not None:
     with contextlib.suppress(OSError):  # It only helps who has to end it.
       os.write(lock_file, f"{process.pid}\n".encode())
-  tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
-  reader = threading.Thread(
-    target=_read, args=(job, process, log, tail, messages), daemon=True
-  )
-  reader.start()
-  return _Child(job, slot, process, time.monotonic(), reader, tail)
+
+
+def _no_link(path: str, flags: int) -> int:
+  """Opens a file that is no link."""
+  return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _leash(share: Sequence[int]) -> tuple[str, ...]:

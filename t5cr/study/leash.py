@@ -4,7 +4,9 @@
 
 A study that is killed can no longer end its rows, which are in sessions of
 their own. On Linux the kernel does so then: it sends them SIGTERM. Elsewhere a
-row ends when it next writes to its parent, which does not read any more.
+row ends when it next writes to its parent, which does not read any more. (The
+kernel does so too when the thread that started the command ends, so the main
+thread should: `children.run`.)
 
 It is run as a file, alone, so that it starts in no time.
 """

@@ -7,13 +7,15 @@ all who hold it have ended, however they did.
 """
 
 import contextlib
-import fcntl
+import errno
 import os
 import pathlib
+import re
+import socket
 import time
 from collections.abc import Iterator
 
-from t5cr import errors, progress
+from t5cr import errors, locking, progress
 
 _OWN, _ROWS = ".lock", ".rows.lock"
 FILES = (_OWN, _ROWS)
@@ -37,14 +39,15 @@ def alone(out: pathlib.Path, reporter: progress.Reporter) -> Iterator[int]:
       not end.
   """
   with _opened(out / _OWN) as own:
-    if not _taken(own):
-      owner = (out / _OWN).read_text().strip()
+    if not locking.take(own):
+      owner = _text(out / _OWN)
+      known = re.fullmatch(r"\d+ on [\w.-]+", owner, re.ASCII)
       raise errors.UsageError(
         f"{out} is in use by another t5cr reproduce (process "
-        f"{owner or 'unknown'}). Wait until it has ended, or end it, and run "
-        "the same command again."
+        f"{owner if known else 'unknown'}). Wait until it has ended, or end "
+        "it, and run the same command again."
       )
-    _write(own, str(os.getpid()))
+    _write(own, f"{os.getpid()} on {socket.gethostname()}")
     with _opened(out / _ROWS) as of_rows:
       _wait(out, of_rows, reporter)
       _write(of_rows, "")
@@ -55,38 +58,67 @@ def _wait(out: pathlib.Path, of_rows: int, reporter: progress.Reporter) -> None:
   """Takes the rows' lock once those of a run that was killed have ended."""
   deadline = time.monotonic() + _PATIENCE_SECONDS
   told = False
-  while not _taken(of_rows):
-    ids = " ".join((out / _ROWS).read_text().split())
+  while not locking.take(of_rows):
     if time.monotonic() > deadline:
+      ids = _holders(out / _ROWS)
+      end = f"End them (kill -9 {ids})" if ids else "End them"
       raise errors.UsageError(
         f"Rows of a t5cr reproduce that was killed still run in {out} "
-        f"(processes {ids or 'unknown'}). End them (kill -9 {ids}) and run the "
-        "same command again; nothing was changed."
+        f"({_known(ids)}). {end} and run the same command again; nothing was "
+        "changed."
       )
     if not told:
       reporter.say(
         f"Rows of a t5cr reproduce that was killed are still ending in {out} "
-        f"(processes {ids or 'unknown'}); waiting for them …"
+        f"({_known(_holders(out / _ROWS))}); waiting for them …"
       )
       told = True
     time.sleep(0.1)
 
 
+def _known(ids: str) -> str:
+  if ids:
+    return f"processes {ids} on {socket.gethostname()}"
+  return "processes that are not known, maybe of another machine"
+
+
+def _holders(path: pathlib.Path) -> str:
+  """The processes noted in a lock file that have it open, on this machine.
+
+  A number alone could by now be that of any process.
+  """
+  noted = dict.fromkeys(re.findall(r"^\d+$", _text(path), re.ASCII | re.M))
+  return " ".join(number for number in noted if _has_open(number, path))
+
+
+def _has_open(number: str, path: pathlib.Path) -> bool:
+  with contextlib.suppress(OSError):  # It has ended, or is another user's.
+    for file in pathlib.Path("/proc", number, "fd").iterdir():
+      with contextlib.suppress(OSError):
+        if file.samefile(path):
+          return True
+  return False
+
+
+def _text(path: pathlib.Path) -> str:
+  return path.read_text(errors="replace").strip()
+
+
 @contextlib.contextmanager
 def _opened(path: pathlib.Path) -> Iterator[int]:
-  file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+  try:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+  except OSError as error:
+    if error.errno != errno.ELOOP:
+      raise
+    raise errors.UsageError(
+      f"{path} is a link, and would be written through. Remove it, and run the "
+      "same command again."
+    ) from error
   try:
     yield file
   finally:
     os.close(file)
-
-
-def _taken(file: int) -> bool:
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  return True
 
 
 def _write(file: int, text: str) -> None:

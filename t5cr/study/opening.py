@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from t5cr import errors, progress
-from t5cr.study import locks, stages
+from t5cr.study import links, locks, stages
+from t5cr.study.settings import SAMPLE
 
 
 @contextlib.contextmanager
@@ -65,6 +66,9 @@ def _check(out: pathlib.Path, settings: Mapping[str, Any]) -> None:
         f"--out {out} holds something else than a study ({others[0]!r}{more}, "
         "but no study.json). Use an empty folder."
       )
+  links.check(out)
+  if settings.get("corpus") == SAMPLE:  # Else raw/ is only read, if at all.
+    links.check(out, ("raw",))
 
 
 def _settings(file: pathlib.Path) -> dict[str, Any] | None:
@@ -82,8 +86,7 @@ def _tidy(out: pathlib.Path, reporter: progress.Reporter) -> None:
   """Removes what a run that was killed left half done, and damaged records."""
   for place in ("stages", "stages/*", "report", "baselines", "vocabulary"):
     for path in out.glob(f"{place}/*.tmp"):
-      if path.parent.resolve().is_relative_to(out.resolve()):
-        stages.remove(path)
+      stages.remove(path)
   for file in (out / "study.json", *out.glob("stages/**/*.json")):
     if file.exists() and not _is_whole_record(out, file):
       file.unlink()
@@ -107,8 +110,11 @@ def _is_group(value: Any) -> bool:
   return (
     isinstance(value, dict)
     and isinstance(value.get("paths"), list)
-    and all(isinstance(path, str) for path in value["paths"])
     and _is_prints(value.get("files"))
+    and all(
+      isinstance(name, str) and stages.is_name_within(name)
+      for name in (*value["paths"], *value["files"])
+    )
   )
 
 

@@ -3,14 +3,13 @@
 `report.json` is what other tools read; the pages say the same in words.
 """
 
-import contextlib
 import datetime
 import importlib.metadata
 import itertools
 import os
 import pathlib
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import t5cr
@@ -20,10 +19,12 @@ from t5cr.study import (
   against,
   against_page,
   collect,
+  links,
   page,
   plots,
   plots_probes,
   probes,
+  report_folders,
   rows,
   settings,
   sources,
@@ -32,18 +33,8 @@ from t5cr.study import (
   variants,
   web,
 )
-from t5cr.study.baselines import build as baselines
 from t5cr.study.baselines import folder
 
-# What reading results raises, somewhere, that are something else.
-_MISSHAPEN = (
-  ArithmeticError,
-  AttributeError,
-  LookupError,
-  RecursionError,
-  TypeError,
-  ValueError,
-)
 _PACKAGES = (
   "flax",
   "jax",
@@ -76,7 +67,7 @@ def write(
     UsageError: the folder holds nothing that was evaluated, or `other` no
       report.
   """
-  folder = own_folder(path)
+  folder = report_folders.own_folder(path)
   return write_several([sources.Source(path)], folder, other, progress)
 
 
@@ -101,6 +92,9 @@ def write_several(
     UsageError: a folder holds nothing that was evaluated, rows have the same
       name or are of different data, or `other` holds no report.
   """
+  own = [each for each in given if report_folders.is_own(each, directory)]
+  for source in own:
+    links.check(source.path, ("stages", "report"))
   # Before it is written over, and before time is spent.
   there = against.read(other) if other else None
   report = of(given, progress)
@@ -117,10 +111,8 @@ def write_several(
   stages.write_text(
     directory / "report.html", web.render(markdown, report, directory)
   )
-  for source in given:
-    own = source.path / "report"
-    if source.is_study and own.resolve() == directory.resolve():
-      stages.note_outputs(source.path, "report", [[own]])
+  for source in own:
+    stages.note_outputs(source.path, "report", [[source.path / "report"]])
   return report
 
 
@@ -137,7 +129,7 @@ def of(
   runs = []
   for source in given:
     if source.is_study:
-      runs += _runs_of_study(source.path)
+      runs += report_folders.runs_of_study(source.path)
     else:
       runs.append(collect.read_run(source.path, source.name))
   sources.check_names(runs)
@@ -148,7 +140,7 @@ def of(
     seqio.set_tfds_data_dir_override(str(studies[0] / "data"))
   estimated = []
   for run in runs:
-    with _read_as_results(run.directory):
+    with report_folders.read_as_results(run.directory):
       estimated.append(_estimate(run, progress))
   sources.check_same_data([row for row, _ in estimated], runs)
   models = [row["engine"] != folder.ENGINE for row, _ in estimated]
@@ -168,67 +160,10 @@ def of(
   return report
 
 
-@contextlib.contextmanager
-def _read_as_results(folder: pathlib.Path) -> Iterator[None]:
-  """Tells of results that are not what an evaluation writes."""
-  try:
-    yield
-  except Exception as error:
-    if errors.is_expected(error) or not isinstance(error, _MISSHAPEN):
-      raise
-    raise errors.UsageError(
-      f"The results in {folder} are not what an evaluation writes "
-      f"({error!r:.120}). Evaluate the run again, or copy it again."
-    ) from error
-
-
-def own_folder(path: pathlib.Path) -> pathlib.Path:
-  """Where a run's or a study's report goes by default.
-
-  Raises:
-    UsageError: that is a link: the folder may be somebody's, and what the link
-      leads to is not.
-  """
-  folder = path / "report"
-  if folder.is_symlink():
-    raise errors.UsageError(
-      f"{folder} is a link to {folder.resolve()}, which could be any folder. "
-      "Say where the report goes, with --out."
-    )
-  return folder
-
-
-def _records(out: pathlib.Path) -> dict[str, Any]:
-  """Stage of a study -> its record."""
-  return {
-    file.stem: stages.read_json(file)
-    for file in sorted((out / "stages").glob("*.json"))
-  }
-
-
-def _runs_of_study(out: pathlib.Path) -> list[collect.Run]:
-  """The rows of a study that are done, and its baselines."""
-  records = _records(out)
-  runs = [
-    collect.read_run(out / "rows" / name, name)
-    for name in variants.ROWS
-    if (records.get(f"row_{name}") or {}).get("state") == "done"
-  ]
-  if not runs:
-    raise errors.UsageError(
-      f"No row of the study {out} is done yet. Run the same `t5cr reproduce` "
-      "again: it goes on where it stopped."
-    )
-  measured = (out / "baselines" / name for name in baselines.BASELINES)
-  return runs + [
-    collect.read_run(path) for path in measured if (path / "run.json").exists()
-  ]
-
-
 def _add_study(report: dict[str, Any], out: pathlib.Path) -> None:
   """Adds what a study's folder holds beside its rows."""
   chosen = stages.read_json(out / "study.json")["settings"]
-  records = _records(out)
+  records = report_folders.records(out)
   data = records["data"]["result"]
   probe_sets = records.get("probes", {}).get("result", {})
   _, missing = rows.part(tuple(variants.ROWS), data)
@@ -296,7 +231,7 @@ def timing(given: Sequence[sources.Source]) -> dict[str, Any]:
   spent: dict[str, Any] = {}
   for source in given:
     if source.is_study:
-      found = _records(source.path).items()
+      found = report_folders.records(source.path).items()
       spent |= {k: v["seconds"] for k, v in found if "seconds" in v}
     else:
       about = stages.read_object(source.path / "run.json")

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from t5cr import progress, quiet, terminal
+from t5cr import errors, progress, quiet, terminal
 from t5cr.study import disk, opening, rows, stages, variants
 from t5cr.study import settings as settings_lib
 from t5cr.study.baselines import options as baseline_options
@@ -186,9 +186,26 @@ def _probes(
 
   def build() -> Any:
     quiet.import_tensorflow()
+    from t5cr_tasks import errors as data_errors
     from t5cr_tasks.probes import build as probes
 
-    return probes.build(study.out / "data", progress=study.reporter, **options)
+    try:
+      return probes.build(
+        study.out / "data", progress=study.reporter, **options
+      )
+    except data_errors.DataError as error:
+      why, too_few, _ = str(error).partition(" Lower min_count")
+      if not too_few:
+        raise
+      # The preset sets it.
+      least = min(
+        variants.PRESETS.values(), key=lambda each: each.probe_min_count
+      )
+      raise errors.UsageError(
+        f"{why} Give a corpus with more ratings of the same movies, or none in "
+        "movielens/, which leaves the probes out; or, in a new --out, "
+        f"--preset {least.name}, which asks for over {least.probe_min_count}."
+      ) from error
 
   inputs = {"data": settings_lib.fingerprints(data), **options}
   folder = study.out / "data" / "t5cr_probes"

@@ -1,12 +1,11 @@
 """What defines a study, and what can be wrong with it."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from t5cr import errors
+from t5cr import errors, nested
 from t5cr.study import variants
 
 SAMPLE = "sample"
@@ -64,8 +63,11 @@ def check(settings: Settings) -> None:
   """Finds out what can be wrong before anything is made.
 
   Raises:
-    UsageError: an unknown row or preset, a corpus that is not there.
+    UsageError: an unknown row or preset, a corpus that is not there, a folder
+      that TensorFlow would misread.
   """
+  # It holds data sets, which TensorFlow names in full.
+  errors.check_folder("--out", settings.out.resolve())
   for name in settings.rows:
     if name not in variants.ROWS:
       raise errors.UsageError(
@@ -127,10 +129,19 @@ def check_standing(data_dir: pathlib.Path, records: Mapping[str, Any]) -> None:
   """
   for name, recorded in fingerprints(records).items():
     written = (data_dir / name).glob("*/metadata.json")
-    found = {json.loads(path.read_text())["fingerprint"] for path in written}
+    found = {value for path in written if (value := _fingerprint(path))}
     if found and recorded not in found:
       raise errors.UsageError(
         f"{data_dir / name} is not the set that this study was made from: its "
         f"fingerprint is {', '.join(found)} and was {recorded}. Remove that "
         "folder, and the same command builds it again."
       )
+
+
+def _fingerprint(metadata: pathlib.Path) -> str | None:
+  """What a set says it is; None if that is damaged, which `mend` sees to."""
+  try:
+    value = nested.load_object(metadata.read_bytes()).get("fingerprint")
+  except ValueError:
+    return None
+  return value if isinstance(value, str) else None

@@ -305,13 +305,22 @@ def note_outputs(out: pathlib.Path, stage: str, outputs: Outputs) -> None:
 
 def _lost(out: pathlib.Path, group: Mapping[str, Any]) -> pathlib.Path | None:
   """A file of a group that is gone or has changed, None if it is whole."""
-  for name in [*group["paths"], *group["files"]]:
-    if not (out / name).exists():
-      return out / name
+  for path in (out / name for name in group["paths"]):
+    if not path.exists():
+      return path
+  for path in (out / name for name in group["files"]):
+    if not path.is_file():
+      return path
   before = group["files"]
   now = files_fingerprint({name: out / name for name in before}, before)
   changed = [n for n in now if now[n]["sha256"] != before[n]["sha256"]]
   return out / changed[0] if changed else None
+
+
+def is_name_within(name: str) -> bool:
+  """Whether a path names something in a folder: not the folder, not above."""
+  parts = name.split("/")  # An absolute path begins with an empty one.
+  return "\0" not in name and not {"", ".", ".."}.intersection(parts)
 
 
 def _inside(out: pathlib.Path, name: str) -> pathlib.Path:
@@ -321,7 +330,9 @@ def _inside(out: pathlib.Path, name: str) -> pathlib.Path:
     UsageError: it lies elsewhere, also by a link.
   """
   path = out / name
-  if not path.parent.resolve().is_relative_to(out.resolve()):
+  # A link at its end is removed itself, not what it leads to.
+  within = is_name_within(name)
+  if not within or not path.parent.resolve().is_relative_to(out.resolve()):
     raise errors.UsageError(
       f"{path} is gone or damaged, and lies outside of {out}. Remove it "
       "yourself, and run the same command again: it is made again."

@@ -113,6 +113,18 @@ def test_an_earlier_evaluation_is_found_again(tmp_path, oracle, untrained):
   assert found is not None and found["count"] == 7
   assert evaluate.evaluated("tiny_score", 3, tmp_path) is None
   assert evaluate.evaluated("tiny_copy", 2, tmp_path) is None
+  # What was cut short counts as not evaluated, and is evaluated again.
+  metrics = tmp_path / "tiny_score-metrics.jsonl"
+  whole = metrics.read_bytes()
+  metrics.write_bytes(whole[:-9])
+  assert evaluate.evaluated("tiny_score", 2, tmp_path) is None
+  assert evaluate.evaluated("tiny_score", 1, tmp_path) is not None
+  evaluate.evaluate(
+    untrained, ["tiny_score"], CONFIG, step=2, output_dir=tmp_path
+  )
+  assert metrics.read_bytes() == whole
+  metrics.write_text('{"step": 2}\n[]\n{"count": 1}\n' + "[" * 99_999)
+  assert evaluate.evaluated("tiny_score", 3, tmp_path) is None
 
 
 def test_only_the_first_examples_if_so_asked(oracle, untrained):

@@ -112,6 +112,8 @@ def test_tensorboard_shows_the_training(recipe, run_folder):
   assert set(numbers) == {
     "loss",
     "learning_rate",
+    "gradient_norm",
+    "nonfinite_steps",
     "tokens_per_second",
     "target_tokens_per_second",
     "steps_per_second",

@@ -154,6 +154,66 @@ def test_a_run_falls_back_says_so_and_ends_the_same(tmp_path, mesh, whole, how):
   assert (tmp_path / "run" / "damaged_checkpoint_4").is_dir()
 
 
+@pytest.mark.parametrize("item", ["config", "dataset", "state"])
+def test_a_checkpoint_without_one_of_its_items_is_damaged(
+  tmp_path, whole, item
+):
+  shutil.copytree(whole[0], tmp_path / "run")
+  shutil.rmtree(tmp_path / "run" / "checkpoint_6" / item)
+  found, damaged = checkpoints.newest_good(tmp_path / "run")
+  assert found.step == 4 and list(damaged) == [6]
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    MemoryError(),
+    OSError(24, "Too many open files"),
+    ValueError("UNAVAILABLE: try later"),
+  ],
+)
+def test_what_passes_is_no_damage(tmp_path, whole, monkeypatch, error):
+  shutil.copytree(whole[0], tmp_path / "run")
+
+  def fail(*args, **kwargs):
+    raise error
+
+  monkeypatch.setattr(checksums, "_read", fail)
+  with pytest.raises(errors.UsageError, match="at present .* start again"):
+    checkpoints.newest_good(tmp_path / "run")
+  assert formats.steps(tmp_path / "run") == [2, 4, 6]
+
+
+def test_other_files_beside_a_checkpoint_are_left_alone(tmp_path, mesh):
+  state = train.initial_state(CONFIG, tiny.CONFIG, mesh)
+  (tmp_path / "checkpoint_1.bak").mkdir()
+  (tmp_path / "checkpoint_1.tar").write_text("mine")
+  with saving.Writer(tmp_path) as writer:
+    writer.save(1, state, tiny.CONFIG, None)
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == ["checkpoint_1", "checkpoint_1.bak", "checkpoint_1.tar"]
+
+
+def test_a_step_is_saved_again_after_it_was_set_aside(tmp_path, mesh):
+  state = train.initial_state(CONFIG, tiny.CONFIG, mesh)
+  with saving.Writer(tmp_path) as writer:
+    for step in (1, 2):
+      writer.save(step, state, tiny.CONFIG, None)
+    writer.wait()
+    checkpoints._set_aside(tmp_path / "checkpoint_2")
+    writer.reload()
+    writer.save(2, state, tiny.CONFIG, None)
+  assert formats.steps(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize("keep", [-1, 0, 1.5])
+def test_how_many_are_kept_is_a_count(tmp_path, keep):
+  with pytest.raises(errors.UsageError, match="whole number from 1"):
+    saving.Writer(tmp_path, keep=keep)
+  with pytest.raises(errors.UsageError, match="CHECKPOINTS_TO_KEEP is"):
+    dataclasses.replace(CONFIG, checkpoints_to_keep=keep)
+
+
 def test_no_whole_checkpoint_is_no_reason_to_start_anew(tmp_path, mesh, whole):
   shutil.copytree(whole[0], tmp_path / "run")
   for step in (2, 4, 6):
@@ -189,11 +249,7 @@ def test_one_changed_element_changes_a_checksum(shape, dtype, mesh):
   values = jax.numpy.asarray(generator.normal(size=shape) * 9, dtype)
   place = partitioning.replicated(mesh)
   before = checksums.of_state({"a": values}, place)["a"]
-  on_host = np.asarray(values)
-  host = checksums._checksum(
-    on_host.view(checksums._unsigned(on_host.dtype)), np
-  )
-  assert before == host.tolist()
+  assert before == checksums._on_host(np.asarray(values))
   for place_of in np.ndindex(shape):
     other = values.at[place_of].add(1)
     after = checksums.of_state({"a": other}, place)["a"]
@@ -201,6 +257,14 @@ def test_one_changed_element_changes_a_checksum(shape, dtype, mesh):
   if shape and shape[0] > 1:
     turned = checksums.of_state({"a": values[::-1]}, place)["a"]
     assert turned[0] == before[0] and turned[1] != before[1]
+
+
+@pytest.mark.parametrize("rows", [4, 36, 1 << 20])
+def test_a_checksum_on_the_host_is_that_on_the_devices(rows, mesh, monkeypatch):
+  monkeypatch.setattr(checksums, "_ROWS_BYTES", rows)
+  values = np.random.default_rng(0).normal(size=(31, 9)).astype(np.float32)
+  there = checksums.of_state({"a": values}, partitioning.replicated(mesh))["a"]
+  assert checksums._on_host(values) == there
 
 
 def test_none_is_removed_for_one_that_reads_back_otherwise(tmp_path, mesh):
@@ -367,7 +431,11 @@ def test_sigterm_during_an_evaluation_saves_its_step(
   config = dataclasses.replace(CONFIG, eval_period=3)
   terminated(config, None, train.Hooks(evaluate=evaluate))
   assert formats.steps(tmp_path) == [2, 3]
-  assert_same(run(tmp_path, mesh, config), whole[1])
+  evaluated = []
+  hooks = train.Hooks(evaluate=lambda state, step: evaluated.append(step))
+  assert_same(run(tmp_path, mesh, config, hooks=hooks), whole[1])
+  # The one that was cut short is done again first.
+  assert evaluated == [3, 6]
 
 
 def test_sigterm_is_what_it_was_after_a_run():

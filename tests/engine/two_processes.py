@@ -154,7 +154,7 @@ if __name__ == "__main__":
   processes._LOOKS = 2
   with processes.joined():
     own = out / f"own_{jax.process_index()}"
-    own.mkdir()
+    own.mkdir(exist_ok=True)
     os.chdir(own)
     seen = jobs[job](recipe, out)
     path = out / f"seen_{jax.process_index()}.json"

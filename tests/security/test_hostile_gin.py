@@ -4,8 +4,12 @@ import os
 import pathlib
 import sys
 
+import gin
 import pytest
+from etils import epath
+from gin import config as gin_internals
 
+import t5cr
 from t5cr import errors
 from t5cr.engine import gin_config, main
 
@@ -73,13 +77,54 @@ def test_a_gin_file_of_a_run_chooses_neither_code_nor_folders(
 
 
 @pytest.mark.parametrize(
-  "mark", ["results_of.json", "study.json", "model-info.txt", "checkpoint_12"]
+  "mark",
+  [
+    "results_of.json",
+    "study.json",
+    "model-info.txt",
+    "checkpoint_12",
+    "weights/checkpoint_12",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "flax_model.msgpack",
+  ],
 )
 def test_all_kinds_of_run_folders_are_known(run, mark):
+  (run / mark).parent.mkdir(exist_ok=True)
   (run / "run.json").rename(run / mark)
+  (run / "evil.gin").write_text("import evil\n")
+  with pytest.raises(errors.UsageError, match="imports evil") as told:
+    parse(run / "evil.gin")
+  assert f"for its {mark})" in str(told.value)
+
+
+def test_what_a_run_calls_its_own_is_its_own(run):
+  (run / "run.json").unlink()
   (run / "config.gin").write_text("import evil\n")
-  with pytest.raises(errors.UsageError, match="imports evil"):
-    parse(run / "config.gin")
+  (run / "link.gin").symlink_to("config.gin")
+  for name in ("config.gin", "link.gin"):
+    with pytest.raises(errors.UsageError, match="imports evil"):
+      parse(run / name)
+
+
+def test_weights_beside_ones_own_files_take_no_trust(watched, run, monkeypatch):
+  """Where one works, at home, and beside runs that know what they are."""
+  project = watched.inside / "home" / "project"
+  (project / "gin").mkdir(parents=True)
+  (project / "checkpoint_1000000").mkdir()
+  (project.parent / "run.json").write_text("{}")
+  own = project / "gin" / "own.gin"
+  own.write_text(JOB + "import json\nMODEL_DIR = '/data/mine'\n")
+  monkeypatch.chdir(project)
+  with pytest.raises(errors.UsageError, match="home .it is one for its run"):
+    parse(own)
+  monkeypatch.setenv("HOME", str(project.parent))
+  assert parse(own).model_dir == "/data/mine"
+  (run / "checkpoint_1").mkdir()
+  beside = watched.inside / "beside.gin"
+  beside.write_text(own.read_text())
+  assert parse(beside).model_dir == "/data/mine"
 
 
 def test_a_link_to_it_and_an_inclusion_of_it_are_the_same(watched, run):
@@ -109,6 +154,62 @@ def test_the_command_line_says_what_goes(run):
     "MIXTURE_OR_TASK_MODULE = 'my_tasks'",
   )
   assert (job.model_dir, job.module) == ("/data/mine", "my_tasks")
+
+
+@epath.register_path_cls("stranger://")
+class Stranger:
+  """An address that epath alone can open, as gs:// is: of a local folder."""
+
+  root = epath.Path()
+
+  def __new__(cls, address: str):
+    return cls.root / address.removeprefix("stranger://")
+
+
+def test_a_run_of_a_bucket_is_judged_as_a_local_one(watched, run, monkeypatch):
+  monkeypatch.setattr(Stranger, "root", epath.Path(watched.inside))
+  address = "stranger://run/config.gin"
+  for attack in ("import evil", "MODEL_DIR = 'stranger://run/../other'"):
+    (run / "config.gin").write_text(JOB + attack + "\n")
+    with pytest.raises(errors.UsageError, match="came with the run in str"):
+      parse(address)
+  (run / "config.gin").write_text(JOB + "MODEL_DIR = 'stranger://run/.'\n")
+  assert parse(address).model_dir == "stranger://run/."
+  (watched.inside / "mine.gin").write_text(JOB + "MODEL_DIR = '/data/mine'\n")
+  assert parse("stranger://mine.gin").model_dir == "/data/mine"
+
+
+def test_only_what_the_job_reads_matters(run):
+  """A run that was copied: where it was written is no matter to eval."""
+  evaluation = (
+    "include 't5cr/eval.gin'\nCHECKPOINT_PATH = 'x'\n"
+    "TASK_FEATURE_LENGTHS = {'inputs': 1, 'targets': 1}\n"
+    "MIXTURE_OR_TASK_NAME = 'x'\n"
+  )
+  elsewhere = "MODEL_DIR = 'runs/elsewhere'\n"
+  (run / "config.gin").write_text(JOB + elsewhere + evaluation)
+  output = "EVAL_OUTPUT_DIR = '/data/mine'"
+  gin_config.parse([run / "config.gin"], [output])
+  assert gin_config.build(main._EVAL).output_dir == "/data/mine"
+  with pytest.raises(errors.UsageError, match="written to /.*runs/elsewhere"):
+    gin_config.build(main._TRAIN)
+
+
+def test_what_a_files_own_imports_register_is_looked_at_too(
+  watched, run, monkeypatch
+):
+  """It was not registered when the file was looked through."""
+  registers = "import gin\ngin.external_configurable(dict, 'x', module='y')\n"
+  (watched.inside / "registers.py").write_text(registers)
+  monkeypatch.setattr(t5cr, "__path__", [*t5cr.__path__, str(watched.inside)])
+  (run / "config.gin").write_text("import t5cr.registers\nMODEL_DIR = @y.x()\n")
+  try:
+    with pytest.raises(errors.UsageError, match="refers to y.x"):
+      parse(run / "config.gin")
+  finally:
+    gin.clear_config()
+    del sys.modules["t5cr.registers"]
+    gin_internals._REGISTRY.pop("y.x")
 
 
 def test_a_runs_own_configuration_goes_on_being_read(run):

@@ -192,13 +192,24 @@ def test_tables_and_messages_leave_the_terminal_alone(
   assert not ACTIVE.search(captured.out + captured.err)
 
 
+def test_what_nobody_sees_is_shown():
+  unseen = "\u00ad\u034f\u115f\u1160\u180e\u200b\u2066\u3164\ufeff\U000e0041"
+  assert terminal.clean(unseen).isascii()
+  # Persian, Hindi, emoji of several, accents, spaces that do not break.
+  seen = "می\u200cخواهم क्\u200dष 👩\u200d👧 ❤️ e\u0301 \u00a0 Amélie\t\n"
+  assert terminal.clean(seen) == seen
+
+
 def test_logs_and_tracebacks_leave_the_terminal_alone():
   code = (
     "import logging\nfrom absl import logging as absl\n"
     "from t5cr import terminal\nterminal.guard()\n"
     "import sys\ntext = sys.stdin.read()\n"
     "absl.error('a batch: %s', text)\nlogging.error('%s', text)\n"
-    "raise RuntimeError(text)"
+    "import threading\n"
+    "def fail():\n  raise RuntimeError(text)\n"
+    "thread = threading.Thread(target=fail, name=text)\n"
+    "thread.start()\nthread.join()\nfail()"
   )
   ended = subprocess.run(
     [sys.executable, "-c", code],
@@ -207,7 +218,8 @@ def test_logs_and_tracebacks_leave_the_terminal_alone():
     check=False,
   )
   said = ended.stderr.decode()
-  assert said.count("owned") == 3 and ended.returncode == 1
+  # Of the thread, its name too.
+  assert said.count("owned") == 5 and ended.returncode == 1
   assert not ACTIVE.search(said)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import pathlib
 import sys
 
@@ -62,6 +63,15 @@ def built(name: str) -> dict:
   return {"status": "built", "counts": {"x": tally}, "fingerprint": name}
 
 
+def write_set(folder: pathlib.Path, about: dict) -> None:
+  """What TFDS leaves of a data set."""
+  version = folder / "1.0.0"
+  version.mkdir(parents=True, exist_ok=True)
+  (version / "records").write_text(about["fingerprint"])
+  metadata = {"fingerprint": about["fingerprint"]}
+  (version / "metadata.json").write_text(json.dumps(metadata))
+
+
 def make(tmp_path: pathlib.Path, monkeypatch) -> World:
   """A world whose data sets, vocabulary, probes and rows are stand-ins."""
   made = World(
@@ -84,10 +94,8 @@ def make(tmp_path: pathlib.Path, monkeypatch) -> World:
         status = {"status": "skipped: no file", "counts": {}}
         found[name] = status | {"fingerprint": None}
       else:
-        folder = pathlib.Path(data_dir) / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "records").write_text(name)
         found[name] = built(name + made.edition)
+        write_set(pathlib.Path(data_dir) / name, found[name])
     return found
 
   def train_vocabulary(data_dir, path, size, seed=0, **options):
@@ -99,8 +107,7 @@ def make(tmp_path: pathlib.Path, monkeypatch) -> World:
   def build_probes(data_dir, **options):
     made.calls.append("probes")
     path = pathlib.Path(data_dir) / "t5cr_probes" / "recommendation"
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "records").write_text("probes")
+    write_set(path, built("r"))
     leak = {"pairs": 10, "named": 1, "share": 0.1}
     return {"recommendation": built("r") | {"counts": {}, "leak": leak}}
 

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -179,7 +180,7 @@ def test_what_a_killed_study_left_running_is_waited_for(tmp_path):
   reporter = progress.Reporter("plain", stream=said)
   with opening.open_study(tmp_path, {}, reporter):
     assert not is_alive(child)
-  assert f"still ending in {tmp_path} (processes {child})" in said.getvalue()
+  assert f"still ending in {tmp_path} (processes {child} on" in said.getvalue()
 
 
 def test_what_a_killed_study_left_running_keeps_others_out(
@@ -187,10 +188,13 @@ def test_what_a_killed_study_left_running_keeps_others_out(
 ):
   monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.1)
   child = orphan(tmp_path, IGNORES, 60)
+  # Ended long ago, of another program, no number, no text.
+  with (tmp_path / ".rows.lock").open("ab") as file:
+    file.write(b"99999999\n1\n-1\n; reboot\n\xff\n")
   try:
     for _ in range(2):
       with (
-        pytest.raises(errors.UsageError, match=f"kill -9 {child}"),
+        pytest.raises(errors.UsageError, match=rf"\(kill -9 {child}\)"),
         opening.open_study(tmp_path, {}, progress.Reporter("quiet")),
       ):
         pass
@@ -210,6 +214,24 @@ def test_a_child_that_does_not_end_is_made_to(tmp_path, monkeypatch):
     begun = time.monotonic()
   assert time.monotonic() - begun < 5
   assert not is_alive(process_id)
+
+
+def test_a_signal_just_after_the_start_leaves_no_child(tmp_path, monkeypatch):
+  started = []
+  start = subprocess.Popen
+
+  def noted(*given, **options):
+    started.append(start(*given, **options))
+    return started[-1]
+
+  def interrupted(**options):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(subprocess, "Popen", noted)
+  monkeypatch.setattr(threading, "Thread", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    outcomes([job(tmp_path, "long", "import time; time.sleep(60)")], 1)
+  assert started[0].wait(5) == -signal.SIGKILL
 
 
 def children_of(process_id):

@@ -37,7 +37,9 @@ def test_what_is_gone_or_damaged_is_made_again(world):
   results = out / "rows" / "redial" / "inference_eval"
   halve(out / "raw" / "movielens" / "ratings.csv")
   shutil.rmtree(out / "data" / "t5cr_redial")
-  halve(out / "data" / "t5cr_probes" / "recommendation" / "records")
+  halve(out / "data/t5cr_probes/recommendation/1.0.0/metadata.json")
+  (sequences,) = out.glob("data/t5cr_movielens/sequences/*/metadata.json")
+  sequences.write_text("{}")
   halve(out / "vocabulary" / "sentencepiece.model")
   halve(next((out / "baselines" / "als" / "inference_eval").glob("*-0*")))
   halve(next(results.glob("*conversation-0*")))

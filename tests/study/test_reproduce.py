@@ -5,12 +5,14 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 import stand_ins
 
 from t5cr import errors, progress
 from t5cr.study import children, reproduce, rows, settings, variants
 from t5cr.study.baselines import options
+from t5cr_tasks.probes import worlds
 
 built = stand_ins.built
 snapshot = stand_ins.snapshot
@@ -67,17 +69,17 @@ def test_other_settings_change_nothing(world):
 def test_data_that_something_else_built_are_refused(world, name):
   world.run(("redial",))
   metadata = world.out / "data" / name / "1.0.0" / "metadata.json"
-  metadata.parent.mkdir(parents=True)
+  own = metadata.read_text()
   metadata.write_text('{"fingerprint": "another"}')
   with pytest.raises(errors.UsageError, match="is not the set .* Remove that"):
     world.run(("redial", "all"))
   assert "row all" not in world.calls
   # An older version may stand beside the one that is used.
-  known = {"t5cr_redial": "t5cr_redial", "t5cr_probes/recommendation": "r"}
-  newer = metadata.parents[1] / "1.1.0" / "metadata.json"
-  newer.parent.mkdir()
-  newer.write_text(json.dumps({"fingerprint": known[name]}))
+  metadata.parent.with_name("0.9.0").mkdir()
+  metadata.rename(metadata.parent.with_name("0.9.0") / metadata.name)
+  metadata.write_text(own)
   world.run(("redial", "all"))
+  assert world.calls == ["row all"]
 
 
 def test_a_row_that_failed_is_run_again_alone(world):
@@ -196,3 +198,26 @@ def test_the_untrained_row_comes_last():
   }
   names = [job.name for job in rows.order(waiting)]
   assert names == [*(n for n in variants.ROWS if n != "none"), "none"]
+
+
+def test_a_folder_that_tensorflow_misreads_is_refused(world, monkeypatch):
+  place = world.out.parent / "a[1]"
+  place.mkdir()
+  monkeypatch.chdir(place)
+  world.out = pathlib.Path("out")
+  with pytest.raises(errors.UsageError, match="TensorFlow and Orbax"):
+    world.run()
+  assert not list(place.iterdir())
+
+
+def test_a_corpus_too_small_for_probes_is_told(world, monkeypatch):
+  def build(data_dir, *, min_count, **options):
+    return worlds.over_threshold(
+      np.array([3, 1]), worlds.ProbeOptions(min_count=min_count)
+    )
+
+  monkeypatch.setattr("t5cr_tasks.probes.build.build", build)
+  with pytest.raises(errors.UsageError, match="--preset small") as told:
+    world.run()
+  assert "min_count" not in str(told.value)
+  assert "over 30 times" in str(told.value)

@@ -153,7 +153,10 @@ def test_writing_leaves_no_other_file(tmp_path):
   assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.json"]
 
 
-@pytest.mark.parametrize("name", ["../kept", "/kept", "linked/kept"])
+@pytest.mark.parametrize(
+  "name",
+  ["../kept", "/kept", "linked/kept", "stages/../..", "..", "stages/..", ""],
+)
 def test_a_record_cannot_have_other_files_removed(tmp_path, name):
   """The folder may be anybody's."""
   kept = tmp_path / "kept"
@@ -173,7 +176,13 @@ def test_a_record_cannot_have_other_files_removed(tmp_path, name):
   assert kept.read_text() == "x"
 
 
-@pytest.mark.parametrize("text", ["[", "3", '{"a": 1}', '[{"paths": 1}]'])
+CLIMBS = """\
+[{"paths": ["stages/../.."], "files": {"gone": {"sha256": "0"}}}]"""
+
+
+@pytest.mark.parametrize(
+  "text", ["[", "3", '{"a": 1}', '[{"paths": 1}]', CLIMBS]
+)
 def test_records_that_make_no_sense_are_removed(tmp_path, text):
   with opening.open_study(tmp_path, SETTINGS, quiet()):
     pass

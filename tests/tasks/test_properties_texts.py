@@ -110,7 +110,7 @@ def test_any_text(name):
 @pytest.mark.long
 @pytest.mark.parametrize("name", CHECKS)
 def test_any_text_at_length(name):
-  run(CHECKS[name], 20_000, at_length=True)
+  run(CHECKS[name], 3_000, at_length=True)
 
 
 def records(words: list[str]) -> dict[Callable[..., Any], dict[str, Any]]:
@@ -181,7 +181,7 @@ def test_tasks_and_vocabulary_take_any_text(tiny_corpus):
 @pytest.mark.long
 def test_tasks_and_vocabulary_at_length(tiny_corpus):
   del tiny_corpus
-  check_tasks(drawn_words(20_000), vocabulary.default_vocabulary())
+  check_tasks(drawn_words(4_000), vocabulary.default_vocabulary())
 
 
 _LONG = 300_000

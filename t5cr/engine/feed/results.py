@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
+from t5cr import nested
 from t5cr.engine.feed.names import check_split
 from t5cr.engine.feed.tensorboard import TensorBoardLogger
 
@@ -85,18 +85,16 @@ class JSONLogger(seqio.JSONLogger):
         path.replace(folder / path.name)
     if (scratch / summary).exists():
       (new,) = (scratch / summary).read_text().splitlines()
+      before = folder / summary
+      known = before.read_bytes() if before.exists() else b""
       kept = [
         line
-        for line in _lines(folder / summary)
-        if json.loads(line)["step"] != step
+        for line, record in nested.load_lines(known)
+        if record.get("step") != step
       ]
       (scratch / summary).write_text("\n".join([*kept, new]) + "\n")
       (scratch / summary).replace(folder / summary)
     scratch.rmtree()
-
-
-def _lines(path: epath.Path) -> list[str]:
-  return path.read_text().splitlines() if path.exists() else []
 
 
 class _Unconverted(seqio.EncDecFeatureConverter):
