@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-from collections.abc import Iterator
 
 from t5cr import errors
 
@@ -21,23 +20,23 @@ def check(out: pathlib.Path, names: tuple[str, ...] = WRITTEN) -> None:
     UsageError: there is a link that leads elsewhere, at any depth.
   """
   root = out.resolve()
-  for name in names:
-    for path in _links(out / name):
-      target = path.resolve()
+  waiting, seen = [out / name for name in names], set()
+  while waiting:
+    path = waiting.pop()
+    if path.is_symlink():
+      target = pathlib.Path(os.path.realpath(path))
       if not target.is_relative_to(root):
         raise errors.UsageError(
           f"{path} is a link to {target}, which lies outside of {out}. "
           "Nothing was changed. Copy what it leads to in its place, or use "
           "another folder."
         )
-
-
-def _links(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  if path.is_symlink():
-    yield path
-    return
-  for folder, folders, files in os.walk(path):
-    for name in (*folders, *files):
-      entry = pathlib.Path(folder, name)
-      if entry.is_symlink():
-        yield entry
+      path = target
+    if path not in seen and path.is_dir():
+      seen.add(path)
+      with os.scandir(path) as entries:
+        waiting += [
+          path / entry.name
+          for entry in entries
+          if entry.is_symlink() or entry.is_dir()
+        ]

@@ -78,6 +78,26 @@ def test_a_study_with_a_link_that_leads_out_is_refused(watched, out, place):
     go_on(out)
 
 
+def test_a_link_within_the_study_is_followed(watched, out):
+  (out / "rows").symlink_to("raw")
+  (out / "raw").mkdir()
+  (out / "raw" / "all").symlink_to(watched.root)
+  settings = SETTINGS | {"corpus": str(out / "raw")}
+  stages.write_json(out / "study.json", {"settings": settings})
+  with (
+    pytest.raises(errors.UsageError, match="all is a link to"),
+    opening.open_study(out, settings, progress.Reporter("quiet")),
+  ):
+    pass
+
+
+def test_links_that_go_in_circles_end(out):
+  (out / "rows").mkdir()
+  (out / "rows" / "up").symlink_to(out / "rows")
+  (out / "rows" / "self").symlink_to("self")
+  go_on(out)
+
+
 def test_links_of_ones_own_stay_legal(watched, out):
   """Of the study's folder, of the corpus, and within the study."""
   (out / "raw").symlink_to(watched.root)
