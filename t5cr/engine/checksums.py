@@ -70,7 +70,7 @@ def _on_host(array: np.ndarray) -> list[int]:
     _checksum(bits[first : first + rows], np, first)
     for first in range(0, len(bits), rows)
   ]
-  return list(map(int, np.sum(parts, axis=0, dtype=np.uint32)))
+  return np.add.reduce(np.asarray(parts), dtype=np.uint32).tolist()
 
 
 def _unsigned(dtype: Any) -> str:
