@@ -101,26 +101,10 @@ def _mark(folder: str) -> str | None:
     # The folder that one works in may hold weights beside one's own files.
     if "://" not in folder and is_within(os.getcwd(), folder):
       return None
-    entries = sorted(here.iterdir())
-    weights = [entry.name for entry in entries if _is_weights(entry)]
-    if not weights and "://" not in folder:
-      weights = [name for entry in entries for name in _weights_below(entry)]
-    return weights[0] if weights else None
+    names = sorted(entry.name for entry in here.iterdir())
+    return next(filter(_WEIGHTS.fullmatch, names), None)
   except OSError:  # It may not be looked into, or is gone.
     return None
-
-
-def _is_weights(path: epath.Path) -> bool:
-  return _WEIGHTS.fullmatch(path.name) is not None
-
-
-def _weights_below(folder: epath.Path) -> Iterator[str]:
-  """Checkpoints in a folder that is not a run of its own."""
-  with contextlib.suppress(OSError):
-    if folder.is_dir() and not any((folder / mark).exists() for mark in _MARKS):
-      for entry in folder.iterdir():
-        if entry.name.startswith("checkpoint_") and _is_weights(entry):
-          yield f"{folder.name}/{entry.name}"
 
 
 def is_within(path: str, folder: str) -> bool:

@@ -85,6 +85,7 @@ def test_a_wrong_peer_stops_a_script(tmp_path, monkeypatch, capsys):
   assert not path.exists()
 
 
+@pytest.mark.long
 def test_accelerator(tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(
     accelerator_stages.contenders,

@@ -30,6 +30,7 @@ def log_softmax(logits):
   return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
+@pytest.mark.long
 def test_gradient_is_that_of_the_summed_cross_entropy(params, ours):
   batch = tokens.random_batch(CONFIG, 2, 8, 6)
   log_probs = log_softmax(model.apply(params, CONFIG, batch))
@@ -48,6 +49,7 @@ def test_gradient_is_that_of_the_summed_cross_entropy(params, ours):
   assert slope == pytest.approx(found[2], rel=0.05)
 
 
+@pytest.mark.long
 def test_training_steps_lower_the_loss_and_leave_the_weights(params, ours):
   batch = tokens.random_batch(CONFIG, 2, 8, 6)
   first = ours.gradient(batch)[0]
@@ -57,6 +59,7 @@ def test_training_steps_lower_the_loss_and_leave_the_weights(params, ours):
   assert ours.gradient(batch)[0] == pytest.approx(first)
 
 
+@pytest.mark.long
 def test_packed_batches_and_their_examples_have_the_same_loss(ours):
   rng = np.random.default_rng(0)
   examples = list(

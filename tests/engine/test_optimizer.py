@@ -67,7 +67,13 @@ def test_wide_matrices_are_factored():
   assert {(256,), (128,), (256, 64)} <= shapes
 
 
-@pytest.mark.parametrize("learning_rate", [0.01, lambda step: 0.1 / (step + 1)])
+@pytest.mark.parametrize(
+  "learning_rate",
+  [
+    pytest.param(0.01, marks=pytest.mark.long),
+    lambda step: 0.1 / (step + 1),
+  ],
+)
 def test_layers_together_take_the_same_steps(learning_rate):
   config = dataclasses.replace(
     golden.load("t5_1_1_tiny").config,

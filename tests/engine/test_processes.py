@@ -284,7 +284,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on(
   )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_to_one_saves_in_both_and_both_fall_back(recipe, tmp_path):
   with two(
     [[sys.executable, SCRIPT, "asked", recipe, tmp_path]] * 2, tmp_path

@@ -89,8 +89,9 @@ def test_every_run_file_goes_with_every_recipe(run_file, recipe, tmp_path):
     run_file.stem, main._INFER
   )
   run = gin_config.build(job)
-  # What is written as config.gin is the same job.
-  copy = tmp_path / "config.gin"
+  # What is written as config.gin is the same job; a file of that name would be
+  # taken for a run's, which may not name a folder elsewhere.
+  copy = tmp_path / "copy.gin"
   copy.write_text(text)
   gin_config.parse([copy])
   assert gin_config.build(job) == run

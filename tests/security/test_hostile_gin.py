@@ -83,7 +83,6 @@ def test_a_gin_file_of_a_run_chooses_neither_code_nor_folders(
     "study.json",
     "model-info.txt",
     "checkpoint_12",
-    "weights/checkpoint_12",
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",

@@ -134,7 +134,7 @@ def test_cached_in_python(project, capsys):
   assert "'examples': 2" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cached_in_training(project, repository):
   for name in CACHED:
     caches.write(project / "cache", name)
