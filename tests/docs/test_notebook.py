@@ -20,7 +20,7 @@ def _printed(cell) -> str:
   )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs(tmp_path, monkeypatch):
   monkeypatch.setenv("PYTHONPATH", str(ROOT))
   monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

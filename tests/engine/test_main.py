@@ -238,7 +238,9 @@ main.train(
   ("sent", "after", "status", "steps"),
   [
     # As a power cut does; and as a scheduler asks: step 3 is finished, saved.
-    (signal.SIGKILL, 3, -signal.SIGKILL, [2]),
+    pytest.param(
+      *(signal.SIGKILL, 3, -signal.SIGKILL, [2]), marks=pytest.mark.long
+    ),
     (signal.SIGTERM, 2, 143, [2, 3]),
   ],
 )
