@@ -54,3 +54,24 @@ def cache_home(request):
     del os.environ["XDG_CACHE_HOME"]
   else:
     os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def compilation_cache(request):
+  """Keeps compiled programs between tests, and between their runs."""
+  import jax
+
+  folder = request.config.cache.mkdir("jax")
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="module")
+def quick_compiles():
+  """For modules that compile much and compute little."""
+  import jax
+
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)

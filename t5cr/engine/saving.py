@@ -34,8 +34,6 @@ _STORAGE = re.compile(
   r"error|file too large|RESOURCE_EXHAUSTED",
   re.IGNORECASE,
 )
-
-
 # How Orbax calls what it has not finished; what is about to be removed.
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _REMOVED = ".removed_"
@@ -198,19 +196,19 @@ class Writer:
     # Each library has errors of its own.
     except Exception as error:
       told = isinstance(error, errors.UsageError)
-      if not told and not _STORAGE.search(str(error)):
+      found = _STORAGE.search(str(error))
+      if not told and not found:
         raise
       if processes.is_first():
         for path in self._unfinished():
           if _UNFINISHED in path.name:
             _remove(path)
-      if told:
+      if told or not found:
         raise
-      found = _STORAGE.search(str(error))
       raise errors.UsageError(
         f"The checkpoint of step {self._step} cannot be written to "
-        f"{self._folder}: {found[0] if found else error}. Free space there, or "
-        f"make it writable. {self._remaining()}"
+        f"{self._folder}: {found[0]}. Free space there, or make it writable. "
+        f"{self._remaining()}"
       ) from error
 
 

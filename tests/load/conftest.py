@@ -1,43 +1,29 @@
 """A tiny model, and tasks made of whatever a test wants to try."""
 
+import dataclasses
 import itertools
 
 import jax
 import pytest
 import seqio
 import tensorflow as tf
+import tiny
 
 from t5cr.engine import evaluate, model, partitioning
-from t5cr.engine.config import T5Config
 from t5cr.engine.train_config import TrainConfig
 
-CONFIG = T5Config(
-  vocab_size=384,  # seqio's bytes, rounded up to a multiple of 128
-  emb_dim=16,
-  num_heads=2,
-  num_encoder_layers=1,
-  num_decoder_layers=1,
-  head_dim=8,
-  mlp_dim=32,
-  dropout_rate=0.0,
-)
+CONFIG = dataclasses.replace(tiny.CONFIG, dropout_rate=0.0)
 _NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compilation_cache(request):
-  folder = request.config.cache.mkdir("jax")
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+def cached(compilation_cache):
+  """Keeps what these tests compile."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compiles():
+def quick(quick_compiles):
   """These tests compile much and compute little."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -13,20 +13,13 @@ import msgpack
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import tiny
 
 import t5cr
 from t5cr import errors
-from t5cr.engine import config, convert, formats, huggingface, model
+from t5cr.engine import convert, formats, huggingface, model
 
-CONFIG = config.T5Config(
-  vocab_size=384,
-  emb_dim=16,
-  num_heads=2,
-  num_encoder_layers=1,
-  num_decoder_layers=1,
-  head_dim=8,
-  mlp_dim=32,
-)
+CONFIG = tiny.CONFIG
 
 
 @pytest.fixture(scope="module")
