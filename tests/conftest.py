@@ -75,3 +75,13 @@ def quick_compiles():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def mesh():
+  """A mesh of one device."""
+  import jax
+
+  from t5cr.engine import partitioning
+
+  return partitioning.make_mesh(devices=jax.devices()[:1])

@@ -13,7 +13,6 @@ from t5cr import errors
 from t5cr.engine import (
   checkpoints,
   formats,
-  partitioning,
   positions,
   saving,
   train,
@@ -33,11 +32,6 @@ class Counter:
 
   def restore(self, filename):
     self.position = int(filename.read_text())
-
-
-@pytest.fixture(scope="module")
-def mesh():
-  return partitioning.make_mesh(devices=jax.devices()[:1])
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,6 @@ CONFIG = train.TrainConfig(train_steps=9)
 
 
 @pytest.fixture(scope="module")
-def mesh():
-  return partitioning.make_mesh(devices=jax.devices()[:1])
-
-
-@pytest.fixture(scope="module")
 def tiny():
   return golden.load("t5_1_1_tiny")
 

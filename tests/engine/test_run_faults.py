@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from test_train import CONFIG, Synthetic, assert_same, run
+from synthetic import CONFIG, Synthetic, assert_same, run
 
 from t5cr import errors
 from t5cr.engine import (
@@ -30,11 +30,6 @@ from t5cr.engine import (
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compiles")
-
-
-@pytest.fixture(scope="module")
-def mesh():
-  return partitioning.make_mesh(devices=jax.devices()[:1])
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +315,7 @@ import jax
 from t5cr import errors
 from t5cr.engine import formats, partitioning, train
 import tiny
-from test_train import CONFIG, Synthetic
+from synthetic import CONFIG, Synthetic
 hooks = train.Hooks()
 if sys.argv[2] == "fill":
   def fill(stage, done, total, unit):

@@ -7,14 +7,13 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from test_train import CONFIG, Synthetic, assert_same, run
+from synthetic import CONFIG, Synthetic, assert_same, run
 
 from t5cr import errors
 from t5cr.engine import (
   events,
   feed,
   formats,
-  partitioning,
   sanity,
   train,
   train_config,
@@ -42,11 +41,6 @@ class Poisoned(Synthetic):
 
 class Clean(Poisoned):
   bad = ()
-
-
-@pytest.fixture(scope="module")
-def mesh():
-  return partitioning.make_mesh(devices=jax.devices()[:1])
 
 
 def configured(policy, **values):

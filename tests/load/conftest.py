@@ -9,7 +9,7 @@ import seqio
 import tensorflow as tf
 import tiny
 
-from t5cr.engine import evaluate, model, partitioning
+from t5cr.engine import evaluate, model
 from t5cr.engine.train_config import TrainConfig
 
 CONFIG = dataclasses.replace(tiny.CONFIG, dropout_rate=0.0)
@@ -34,11 +34,6 @@ def config():
 @pytest.fixture(scope="session")
 def train_config():
   return TrainConfig(train_steps=4)
-
-
-@pytest.fixture(scope="session")
-def mesh():
-  return partitioning.make_mesh(devices=jax.devices()[:1])
 
 
 @pytest.fixture(scope="session")
